@@ -1,0 +1,221 @@
+"""StudyFindings: everything that is concluded of one study, as the JSON that crosses processes.
+
+``result_document`` is the operator's ``result.json`` (schema ``egfr-dls-result/1``); ``StudyFindings.to_json`` is what the
+ledger keeps: the same facts and the digests that reports need.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from egfr_dls.refusals import Remark
+from egfr_dls.study import Pathway, RoiSource
+
+RESULT_SCHEMA = "egfr-dls-result/1"
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """The network that gave a score."""
+
+    name: str
+    version: str
+    sha256: str  # of model.onnx
+    status: str  # demonstration | research | site-validated
+    cut_off: float
+    runtime: str  # e.g. "onnxruntime-cpu"
+
+
+@dataclass(frozen=True)
+class SeriesFinding:
+    """A series and its role, or the reason why it has none."""
+
+    series_instance_uid: str
+    modality: str
+    role: str | None
+    reason: Remark | None
+
+
+@dataclass(frozen=True)
+class SliceFinding:
+    """The scores of one axial CT slice.
+
+    ``position_mm`` is along the slice normal (LPS); ``side_mm`` and ``margin_mm`` describe the square that the network saw.
+    """
+
+    position_mm: float
+    egfr_dls: float
+    pdl1_dls: float | None
+    ct_sop_instance_uid: str
+    pet_sop_instance_uid: str
+    side_mm: float
+    margin_mm: float
+
+
+@dataclass(frozen=True)
+class LesionFinding:
+    """One lesion. SUV figures are over the native PET grid and null where SUV is not known."""
+
+    label: str
+    roi_source: RoiSource
+    confirmed: bool
+    tracking_uid: str
+    volume_ml: float
+    suv_max: float | None
+    suv_mean: float | None
+    mtv_ml: float | None
+    tlg_g: float | None
+    egfr_dls: float | None
+    pdl1_dls: float | None
+    slice_sd: float | None
+    slices: tuple[SliceFinding, ...]
+    reason: Remark | None  # why it is not scored
+    slices_refused: int = 0  # by the field-of-view check
+    roi_sop_instance_uid: str | None = None  # the stored SEG or RTSTRUCT
+    roi_sop_class_uid: str | None = None
+    roi_number: int | None = None  # Segment Number (0062,0004) or ROI Number (3006,0022)
+    roi_description: str = ""  # what was taken and why, or how it was proposed
+
+
+@dataclass(frozen=True)
+class PatientFinding:
+    """The patient-level score and what it suggests; null and NO_SUGGESTION where nothing is scored."""
+
+    egfr_dls: float | None = None
+    pdl1_dls: float | None = None
+    slice_sd: float | None = None
+    n_slices: int = 0
+    pathway: Pathway | None = Pathway.NO_SUGGESTION
+    rationale: str = ""
+    caveats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyFindings:
+    """What one run of one biomarker found in one study.
+
+    ``inputs_sha256`` and ``configuration_sha256`` are, with the weights and the product's version, the key of every UID.
+    ``images_read`` are the SOP Instance UIDs of the slices that the networks read (the report's evidence).
+    """
+
+    product_version: str
+    study_instance_uid: str
+    biomarker: str | None
+    status: str  # "scored" | "refused"
+    partial: bool
+    refusal: Remark | None
+    model: ModelUse | None
+    companion_model: ModelUse | None
+    series: tuple[SeriesFinding, ...]
+    lesions: tuple[LesionFinding, ...]
+    patient: PatientFinding
+    warnings: tuple[Remark, ...]
+    inputs_sha256: str
+    configuration_sha256: str
+    images_read: tuple[str, ...] = ()
+    reference_sop_instance_uid: str | None = None  # whose patient and study modules the objects copy
+    timings_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def demonstration(self) -> bool:
+        """Whether any network used is a demonstration network."""
+        return any(m is not None and m.status == "demonstration" for m in (self.model, self.companion_model))
+
+    def to_json(self) -> str:
+        """Serialise for the ledger."""
+        return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> StudyFindings:
+        """Read back what ``to_json`` wrote."""
+        return _findings(json.loads(text))
+
+    def with_timings(self, timings_seconds: dict[str, float]) -> StudyFindings:
+        """Return the same findings with the stage's timings."""
+        return replace(self, timings_seconds=timings_seconds)
+
+
+@dataclass(frozen=True)
+class ObjectEntry:
+    """A built object as ``result.json`` lists it."""
+
+    kind: str  # report | roi | pages | map | pdf
+    path: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+SLICE_KEYS = ("position_mm", "egfr_dls", "pdl1_dls")
+LESION_KEYS = (
+    "label", "roi_source", "confirmed", "tracking_uid", "volume_ml", "suv_max", "suv_mean", "mtv_ml", "tlg_g",
+    "egfr_dls", "pdl1_dls", "slice_sd", "reason",
+)  # fmt: skip
+MODEL_KEYS = ("name", "version", "sha256", "status")
+
+
+def result_document(findings: StudyFindings, analysed_at: str, objects: tuple[ObjectEntry, ...]) -> dict[str, Any]:
+    """Return ``result.json`` (schema ``egfr-dls-result/1``) as a dictionary."""
+    facts = asdict(findings)
+    return {
+        "schema": RESULT_SCHEMA,
+        "product_version": findings.product_version,
+        "analysed_at": analysed_at,
+        "study_instance_uid": findings.study_instance_uid,
+        "biomarker": findings.biomarker,
+        "status": findings.status,
+        "partial": findings.partial,
+        "refusal": facts["refusal"],
+        "model": _only(facts["model"], MODEL_KEYS),
+        "companion_model": _only(facts["companion_model"], MODEL_KEYS),
+        "series": list(facts["series"]),
+        "lesions": [
+            {k: lesion[k] for k in LESION_KEYS} | {"slices": [{k: s[k] for k in SLICE_KEYS} for s in lesion["slices"]]}
+            for lesion in facts["lesions"]
+        ],
+        "patient": facts["patient"] | {"caveats": list(findings.patient.caveats)},
+        "warnings": list(facts["warnings"]),
+        "objects": [asdict(o) for o in objects],
+        "timings_seconds": findings.timings_seconds,
+    }
+
+
+def _only(facts: dict[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    return None if facts is None else {k: facts[k] for k in keys}
+
+
+def _findings(d: dict[str, Any]) -> StudyFindings:
+    return StudyFindings(
+        **{
+            **d,
+            "refusal": _remark(d["refusal"]),
+            "model": None if d["model"] is None else ModelUse(**d["model"]),
+            "companion_model": None if d["companion_model"] is None else ModelUse(**d["companion_model"]),
+            "series": tuple(SeriesFinding(**{**s, "reason": _remark(s["reason"])}) for s in d["series"]),
+            "lesions": tuple(_lesion(x) for x in d["lesions"]),
+            "patient": _patient(d["patient"]),
+            "warnings": tuple(Remark(**w) for w in d["warnings"]),
+            "images_read": tuple(d["images_read"]),
+        }
+    )
+
+
+def _remark(d: dict[str, str] | None) -> Remark | None:
+    return None if d is None else Remark(**d)
+
+
+def _lesion(d: dict[str, Any]) -> LesionFinding:
+    return LesionFinding(
+        **{
+            **d,
+            "roi_source": RoiSource(d["roi_source"]),
+            "slices": tuple(SliceFinding(**s) for s in d["slices"]),
+            "reason": _remark(d["reason"]),
+        }
+    )
+
+
+def _patient(d: dict[str, Any]) -> PatientFinding:
+    pathway = None if d["pathway"] is None else Pathway(d["pathway"])
+    return PatientFinding(**{**d, "pathway": pathway, "caveats": tuple(d["caveats"])})

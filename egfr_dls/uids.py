@@ -1,0 +1,33 @@
+"""Deterministic UIDs: every value that ends in an object's bytes is in its key.
+
+``2.25.`` + the integer of a UUIDv5 over a JSON list (PS3.5 B.2): at most 44 characters, computable without the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+# Never changes: every UID that left the product was derived under it.
+NAMESPACE = uuid.UUID("6f1c4f0e-3f0a-5d8e-9b7e-2d8a51d0e6c1")
+
+
+def derived_uid(*parts: str | int | None) -> str:
+    """Return the UID that belongs to this list of values, always the same."""
+    return f"2.25.{uuid.uuid5(NAMESPACE, json.dumps(list(parts))).int}"
+
+
+def series_uid(study_instance_uid: str, biomarker: str, kind: str, *, demonstration: bool) -> str:
+    """Return the Series Instance UID of our objects of one kind in one study; the loop guard derives it too."""
+    return derived_uid("series", study_instance_uid, biomarker, kind, "demonstration" if demonstration else "real")
+
+
+def device_uid(weights_sha256: str, product_version: str) -> str:
+    """Return the Device Observer UID: a retrained network is a new device."""
+    return derived_uid("device", weights_sha256, product_version)
+
+
+CODING_SCHEME_UID = derived_uid("coding scheme", "99EGFRDLS")
+
+# The kinds of object that the product writes, with the Series Number (0020,0011) of each.
+OBJECT_KINDS: dict[str, int] = {"report": 9000, "roi": 9001, "pages": 9002, "map": 9004, "pdf": 9005}
