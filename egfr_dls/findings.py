@@ -1,7 +1,7 @@
 """StudyFindings: everything that is concluded of one study, as the JSON that crosses processes.
 
-``result_document`` is the operator's ``result.json`` (schema ``egfr-dls-result/1``); ``StudyFindings.to_json`` is what the
-ledger keeps: the same facts and the digests that reports need.
+``result_document`` is the operator's ``result.json`` (schema ``egfr-dls-result/1``); ``StudyFindings.to_json``
+is what the ledger keeps: the same facts and the digests that reports need.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SeriesFinding:
 class SliceFinding:
     """The scores of one axial CT slice.
 
-    ``position_mm`` is along the slice normal (LPS); ``side_mm`` and ``margin_mm`` describe the square that the network saw.
+    ``position_mm`` is along the slice normal (LPS); ``side_mm`` and ``margin_mm`` describe the square the network saw.
     """
 
     position_mm: float
@@ -96,7 +96,7 @@ class PatientFinding:
 class StudyFindings:
     """What one run of one biomarker found in one study.
 
-    ``inputs_sha256`` and ``configuration_sha256`` are, with the weights and the product's version, the key of every UID.
+    ``inputs_sha256`` and ``configuration_sha256`` are part of the key of every UID.
     ``images_read`` are the SOP Instance UIDs of the slices that the networks read (the report's evidence).
     """
 
