@@ -1,0 +1,40 @@
+"""Fixtures that every package's tests may ask for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# marker -> the programs its tests run; without them the test is skipped by name.
+PROGRAMS: dict[str, tuple[str, ...]] = {
+    "orthanc": ("Orthanc", "ip", "unshare", "nsenter"),
+    "dcmtk": ("storescu", "echoscu", "storescp", "dsrdump", "dsr2html"),
+    "dicom3tools": ("dciodvfy", "dcentvfy"),
+}
+
+
+def pytest_configure() -> None:
+    """Keep the caller's own settings of the product out of the tests."""
+    for name in [n for n in os.environ if n.startswith("EGFR_DLS_")]:
+        del os.environ[name]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test, by name, whose programs are not installed."""
+    for marker, programs in PROGRAMS.items():
+        missing = [p for p in programs if shutil.which(p) is None]
+        if item.get_closest_marker(marker) and missing:
+            pytest.skip(f"{marker}: not installed: {', '.join(missing)} (as root, `make test` installs them)")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of reference data, which is never part of the repository."""
+    folder = Path(os.environ.get("SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"shared/data not found: {folder}; see its README")
+    return folder
