@@ -1,0 +1,163 @@
+"""The lease queue: claim with a fencing token, heartbeat, and finish in one transaction with the effect.
+
+Attempts are counted at claim, so a job that kills its worker ends as dead and does not loop.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from egfr_dls.ledger.engine import Tx
+from egfr_dls.ledger.schema import job, study
+
+LEASE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 15.0
+MAX_ATTEMPTS = 3
+BACK_OFF_FIRST_SECONDS = 30.0
+BACK_OFF_CAP_SECONDS = 3600.0
+
+Effect = Callable[[Tx], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed unit of work; ``fence`` is the token without which nothing of it takes effect."""
+
+    id: int
+    kind: str
+    study_instance_uid: str
+    fence: int
+    attempts: int
+    created_at: float
+    payload: dict[str, Any]
+
+
+class LeaseLostError(Exception):
+    """Somebody else owns the job now; what was computed is discarded."""
+
+
+def enqueue(tx: Tx, kind: str, dedup: str, study_instance_uid: str, payload: dict[str, Any], now: float) -> bool:
+    """Add a job unless one with this dedup key was ever added; return whether it was new."""
+    priority = tx.scalar(select(study.c.priority).where(study.c.study_instance_uid == study_instance_uid)) or 0
+    row = {
+        "kind": kind,
+        "dedup": dedup,
+        "study_instance_uid": study_instance_uid,
+        "state": "ready",
+        "priority": priority,
+        "run_at": now,
+        "created_at": now,
+        "payload": json.dumps(payload, sort_keys=True),
+    }
+    added = tx.execute(sqlite_insert(job).values(row).on_conflict_do_nothing(index_elements=["dedup"]))
+    return added.rowcount == 1
+
+
+def claim(tx: Tx, kind: str, worker: str, now: float) -> Job | None:
+    """Lease the most urgent due job of this kind, or one whose lease ran out."""
+    due = (
+        select(job.c.id)
+        .join(study, study.c.study_instance_uid == job.c.study_instance_uid)
+        .where(
+            job.c.kind == kind,
+            study.c.held.is_(False),
+            job.c.attempts < MAX_ATTEMPTS,
+            or_(
+                and_(job.c.state == "ready", job.c.run_at <= now),
+                and_(job.c.state == "leased", job.c.lease_until < now),
+            ),
+        )
+        .order_by(job.c.priority.desc(), job.c.run_at, job.c.id)
+        .limit(1)
+    )
+    row = tx.execute(
+        update(job)
+        .where(job.c.id == due.scalar_subquery())
+        .values(
+            state="leased",
+            worker=worker,
+            lease_until=now + LEASE_SECONDS,
+            fence=job.c.fence + 1,
+            attempts=job.c.attempts + 1,
+        )
+        .returning(job)
+    ).one_or_none()
+    if row is None:
+        return None
+    return Job(
+        row.id, row.kind, row.study_instance_uid, row.fence, row.attempts, row.created_at, json.loads(row.payload)
+    )
+
+
+def heartbeat(tx: Tx, claimed: Job, now: float) -> None:
+    """Extend the lease, or raise LeaseLostError."""
+    _owned(tx, claimed, lease_until=now + LEASE_SECONDS)
+
+
+def finish(tx: Tx, claimed: Job, effect: Effect) -> None:
+    """Mark the job done and apply its effect in the same transaction; raise LeaseLostError (and roll back) if not ours."""
+    _owned(tx, claimed, state="done", lease_until=None)
+    effect(tx)
+
+
+def postpone(tx: Tx, claimed: Job, error_class: str, now: float) -> bool:
+    """Give a failed job back with back-off; return False when its attempts are used up and it is dead."""
+    if claimed.attempts >= MAX_ATTEMPTS:
+        bury(tx, claimed, error_class)
+        return False
+    delay = min(BACK_OFF_FIRST_SECONDS * 2 ** (claimed.attempts - 1), BACK_OFF_CAP_SECONDS)
+    _owned(tx, claimed, state="ready", run_at=now + delay, error_class=error_class, lease_until=None)
+    return True
+
+
+def bury(tx: Tx, claimed: Job, error_class: str) -> None:
+    """Mark the job dead; an operator revives it with ``studies retry``."""
+    _owned(tx, claimed, state="dead", error_class=error_class, lease_until=None)
+
+
+def release(tx: Tx, claimed: Job) -> None:
+    """Give a job back at once with its attempt (shutdown)."""
+    _owned(tx, claimed, state="ready", attempts=claimed.attempts - 1, lease_until=None)
+
+
+def release_worker(tx: Tx, worker: str) -> int:
+    """Free what a dead process of this name held; its supervisor calls this before it starts the next one."""
+    freed = tx.execute(update(job).where(job.c.worker == worker, job.c.state == "leased").values(lease_until=0.0))
+    return freed.rowcount
+
+
+def sweep(tx: Tx, now: float) -> list[str]:
+    """Bury jobs whose lease ran out with their attempts used up; return the studies they belong to."""
+    rows = tx.execute(
+        update(job)
+        .where(job.c.state == "leased", job.c.lease_until < now, job.c.attempts >= MAX_ATTEMPTS)
+        .values(state="dead", error_class="LEASE_LOST")
+        .returning(job.c.study_instance_uid)
+    )
+    return [row.study_instance_uid for row in rows]
+
+
+def revive(tx: Tx, study_instance_uid: str, now: float) -> int:
+    """Make a study's dead jobs ready again, with fresh attempts; return how many there were."""
+    revived = tx.execute(
+        update(job)
+        .where(job.c.study_instance_uid == study_instance_uid, job.c.state == "dead")
+        .values(state="ready", attempts=0, run_at=now, error_class=None)
+    )
+    return revived.rowcount
+
+
+def _owned(tx: Tx, claimed: Job, **values: Any) -> None:
+    changed = tx.execute(
+        update(job)
+        .where(job.c.id == claimed.id, job.c.fence == claimed.fence, job.c.state == "leased")
+        .values(**values)
+    )
+    if changed.rowcount != 1:
+        raise LeaseLostError

@@ -1,0 +1,119 @@
+"""Findings and built objects: what inference concluded and what reporting made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from egfr_dls.ledger.engine import Tx
+from egfr_dls.ledger.schema import built_object, findings
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltObject:
+    """A finished object; its bytes lie in the object store under ``sha256``. ``series_at`` is UTC seconds."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    kind: str
+    sha256: str
+    series_at: float
+
+
+def current(tx: Tx, study_instance_uid: str, biomarker: str) -> Row[Any] | None:
+    """Return the newest findings of a study, or None."""
+    return tx.execute(
+        select(findings)
+        .where(findings.c.study_instance_uid == study_instance_uid, findings.c.biomarker == biomarker)
+        .order_by(findings.c.revision.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def by_id(tx: Tx, findings_id: int) -> Row[Any]:
+    """Return one findings row."""
+    return tx.execute(select(findings).where(findings.c.id == findings_id)).one()
+
+
+def add_findings(
+    tx: Tx, study_instance_uid: str, biomarker: str, dedup: str, document: str, evidence: str, content_at: float
+) -> int | None:
+    """Enter findings as the next revision and return their id; None when they are those of the current revision again."""
+    newest = current(tx, study_instance_uid, biomarker)
+    if newest is not None and newest.dedup == dedup:
+        return None
+    added = tx.execute(
+        insert(findings)
+        .values(
+            study_instance_uid=study_instance_uid,
+            biomarker=biomarker,
+            dedup=dedup,
+            revision=1 if newest is None else newest.revision + 1,
+            document=document,
+            evidence=evidence,
+            content_at=content_at,
+        )
+        .returning(findings.c.id)
+    )
+    return int(added.scalar_one())
+
+
+def add_objects(tx: Tx, findings_id: int, study_instance_uid: str, objects: list[BuiltObject]) -> None:
+    """Enter built objects in their order of sending."""
+    for order, made in enumerate(objects):
+        tx.execute(
+            upsert(built_object)
+            .values(
+                sop_instance_uid=made.sop_instance_uid,
+                findings_id=findings_id,
+                study_instance_uid=study_instance_uid,
+                series_instance_uid=made.series_instance_uid,
+                sop_class_uid=made.sop_class_uid,
+                transfer_syntax_uid=made.transfer_syntax_uid,
+                kind=made.kind,
+                send_order=order,
+                sha256=made.sha256,
+                series_at=made.series_at,
+            )
+            .on_conflict_do_nothing()
+        )
+
+
+def objects_of(tx: Tx, findings_id: int) -> list[Row[Any]]:
+    """Return the objects of one findings row in their order of sending."""
+    query = select(built_object).where(built_object.c.findings_id == findings_id).order_by(built_object.c.send_order)
+    return list(tx.execute(query).all())
+
+
+def predecessor(tx: Tx, study_instance_uid: str, biomarker: str, kind: str, before_revision: int) -> Row[Any] | None:
+    """Return the newest object of a kind that belongs to an earlier revision, or None."""
+    return tx.execute(
+        select(built_object, findings.c.revision)
+        .join(findings, findings.c.id == built_object.c.findings_id)
+        .where(
+            findings.c.study_instance_uid == study_instance_uid,
+            findings.c.biomarker == biomarker,
+            findings.c.revision < before_revision,
+            built_object.c.kind == kind,
+        )
+        .order_by(findings.c.revision.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def series_started_at(tx: Tx, series_instance_uid: str) -> float | None:
+    """Return when the first object of one of our series was made, UTC seconds; its Series Date and Time for ever."""
+    return tx.scalar(
+        select(func.min(built_object.c.series_at)).where(built_object.c.series_instance_uid == series_instance_uid)
+    )
+
+
+def is_ours(tx: Tx, sop_instance_uid: str) -> bool:
+    """Whether an instance is one of our own objects."""
+    query = select(built_object.c.sop_instance_uid).where(built_object.c.sop_instance_uid == sop_instance_uid)
+    return tx.execute(query).one_or_none() is not None

@@ -1,0 +1,187 @@
+"""The tables. Times are UTC seconds since 1970; UIDs stand only here and in the audit table, never in ordinary logs."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+metadata = MetaData()
+RowId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+
+study = Table(
+    "study",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("study_key", String(16), nullable=False, unique=True),  # the only name of the study in logs
+    Column("state", String(16), nullable=False, index=True),
+    Column("held", Boolean, nullable=False, default=False),
+    Column("priority", Integer, nullable=False, default=0),
+    Column("first_seen_at", Float, nullable=False),
+    Column("last_instance_at", Float, nullable=False),  # last new instance that can fill a role
+    Column("state_since", Float, nullable=False),
+    Column("conflict", Boolean, nullable=False, default=False),  # one SOP Instance UID with two contents
+    Column("refusal_code", String(32)),
+    Column("failure", String(64)),  # error class of a FAILED study, never a message
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("series_instance_uid", String(64), primary_key=True),
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True, index=True),
+    Column("modality", String(16), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("frame_of_reference_uid", String(64), nullable=False),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),  # of the data set as received, without file meta
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("series_instance_uid", String(64), nullable=False),
+    Column("study_instance_uid", String(64), nullable=False, index=True),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("segment", String(64), nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("association_id", String(36), nullable=False, index=True),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("called_ae_title", String(16), nullable=False),
+    Column("peer_address", String(64), nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("conflict", Boolean, nullable=False, default=False),  # another content came first under this UID
+    UniqueConstraint("sop_instance_uid", "sha256"),
+)
+
+segment = Table(
+    "segment",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("indexed_bytes", BigInteger, nullable=False),  # the indexer's watermark
+)
+
+association = Table(
+    "association",
+    metadata,
+    Column("association_id", String(36), primary_key=True),
+    Column("listener", String(64), nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("state", String(8), nullable=False),  # open | released | aborted
+    Column("last_record_at", Float, nullable=False),
+)
+
+association_study = Table(
+    "association_study",
+    metadata,
+    Column("association_id", String(36), primary_key=True),
+    Column("study_instance_uid", String(64), primary_key=True, index=True),
+    Column("last_record_at", Float, nullable=False),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("dedup", String(64), nullable=False, unique=True),
+    Column("study_instance_uid", String(64), nullable=False, index=True),
+    Column("state", String(10), nullable=False),  # ready | leased | done | dead | cancelled
+    Column("priority", Integer, nullable=False, default=0),
+    Column("run_at", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("fence", Integer, nullable=False, default=0),
+    Column("lease_until", Float),
+    Column("worker", String(64)),
+    Column("payload", Text, nullable=False),
+    Column("error_class", String(64)),
+    Index("job_due", "kind", "state", "priority", "run_at", "id"),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("study_instance_uid", String(64), nullable=False, index=True),
+    Column("biomarker", String(64), nullable=False),
+    Column("dedup", String(64), nullable=False),  # digest of inputs, networks, configuration and version
+    Column("revision", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("evidence", String(64), nullable=False),  # object store
+    Column("content_at", Float, nullable=False),  # the time that stands in the objects
+    UniqueConstraint("study_instance_uid", "biomarker", "revision"),
+)
+
+built_object = Table(
+    "object",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("findings_id", RowId, ForeignKey("findings.id"), nullable=False),
+    Column("study_instance_uid", String(64), nullable=False, index=True),
+    Column("series_instance_uid", String(64), nullable=False, index=True),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("send_order", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),  # object store
+    Column("series_at", Float, nullable=False),  # Series Date and Time: that of the first object of the series
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("sop_instance_uid", String(64), ForeignKey("object.sop_instance_uid"), primary_key=True),
+    Column("destination", String(64), primary_key=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("first_try_at", Float),
+    Column("due_at", Float, nullable=False),
+    Column("last_status", Integer),  # DIMSE status
+    Column("reason", String(64), nullable=False, default=""),  # named cause, never free text of a peer
+)
+
+destination = Table(
+    "destination",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("sender", String(64)),  # who holds the sender lease
+    Column("lease_until", Float, nullable=False, default=0.0),
+    Column("parked_reason", String(64)),
+)
+
+own_object_returned = Table(
+    "own_object_returned",  # the loop guard's count: our objects that a rule sent back to us
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("times", Integer, nullable=False),
+    Column("last_at", Float, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("study_instance_uid", String(64)),
+    Column("detail", Text, nullable=False, default=""),
+)

@@ -1,0 +1,202 @@
+"""Studies: their state, and the facts from which completeness is decided."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from egfr_dls.errors import UsageError
+from egfr_dls.ledger.engine import Tx
+from egfr_dls.ledger.schema import association, association_study, audit, instance, job, series, study
+from egfr_dls.study import TRANSITIONS, StudyState
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSnapshot:
+    """A series as completeness sees it."""
+
+    modality: str
+    frame_of_reference_uid: str
+    instance_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudySnapshot:
+    """What completeness decides from. Times are UTC seconds.
+
+    ``interrupted``: the last association that brought instances of this study did not end in order.
+    """
+
+    study_instance_uid: str
+    series: tuple[SeriesSnapshot, ...]
+    open_associations: int
+    interrupted: bool
+    first_seen_at: float
+    last_instance_at: float
+
+
+def study_key(site_key: bytes, study_instance_uid: str) -> str:
+    """Return the study's name in logs: first 16 hex digits of a keyed hash, useless without the site's key."""
+    return hmac.new(site_key, study_instance_uid.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def ensure(tx: Tx, study_instance_uid: str, site_key: bytes, now: float) -> None:
+    """Enter a study that is not known yet."""
+    tx.execute(
+        upsert(study)
+        .values(
+            study_instance_uid=study_instance_uid,
+            study_key=study_key(site_key, study_instance_uid),
+            state=StudyState.RECEIVING,
+            first_seen_at=now,
+            last_instance_at=now,
+            state_since=now,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+def received_input(tx: Tx, study_instance_uid: str, now: float) -> None:
+    """Restart the quiet time; a study that had ended receives again (its next run is a revision)."""
+    tx.execute(
+        update(study)
+        .where(study.c.study_instance_uid == study_instance_uid)
+        .values(last_instance_at=func.max(study.c.last_instance_at, now))
+    )
+    reopened = [s for s in StudyState if StudyState.RECEIVING in TRANSITIONS[s]]
+    tx.execute(
+        update(study)
+        .where(study.c.study_instance_uid == study_instance_uid, study.c.state.in_(reopened))
+        .values(state=StudyState.RECEIVING, state_since=now, first_seen_at=now)
+    )
+
+
+def flag_conflict(tx: Tx, study_instance_uid: str) -> None:
+    """Mark a study in which one SOP Instance UID came with two contents."""
+    tx.execute(update(study).where(study.c.study_instance_uid == study_instance_uid).values(conflict=True))
+
+
+def move(
+    tx: Tx,
+    study_instance_uid: str,
+    to: StudyState,
+    now: float,
+    *,
+    refusal_code: str | None = None,
+    failure: str | None = None,
+) -> bool:
+    """Move a study to a state if the transition table allows it from where it stands; return whether it moved."""
+    allowed = [s for s in StudyState if to in TRANSITIONS[s]]
+    moved = tx.execute(
+        update(study)
+        .where(study.c.study_instance_uid == study_instance_uid, study.c.state.in_(allowed))
+        .values(state=to, state_since=now, refusal_code=refusal_code, failure=failure)
+    )
+    return moved.rowcount == 1
+
+
+def state(tx: Tx, study_instance_uid: str) -> StudyState:
+    """Return where a study stands."""
+    return StudyState(
+        tx.execute(select(study.c.state).where(study.c.study_instance_uid == study_instance_uid)).scalar_one()
+    )
+
+
+def receiving(tx: Tx) -> list[StudySnapshot]:
+    """Return every study that still receives and is not held."""
+    rows = tx.execute(select(study).where(study.c.state == StudyState.RECEIVING, study.c.held.is_(False))).all()
+    return [snapshot(tx, row.study_instance_uid) for row in rows]
+
+
+def snapshot(tx: Tx, study_instance_uid: str) -> StudySnapshot:
+    """Return what completeness decides from."""
+    row = tx.execute(select(study).where(study.c.study_instance_uid == study_instance_uid)).one()
+    links = tx.execute(
+        select(association.c.state)
+        .join(association_study, association_study.c.association_id == association.c.association_id)
+        .where(association_study.c.study_instance_uid == study_instance_uid)
+        .order_by(association_study.c.last_record_at.desc())
+    ).scalars().all()  # fmt: skip
+    return StudySnapshot(
+        study_instance_uid,
+        tuple(_series(tx, study_instance_uid)),
+        open_associations=links.count("open"),
+        interrupted=bool(links) and links[0] == "aborted",
+        first_seen_at=row.first_seen_at,
+        last_instance_at=row.last_instance_at,
+    )
+
+
+def find(tx: Tx, name: str) -> Row[Any]:
+    """Return the study row that an operator names by ``study_key`` or StudyInstanceUID.
+
+    Raises
+    ------
+    UsageError
+        no such study
+    """
+    row = tx.execute(
+        select(study).where(or_(study.c.study_key == name, study.c.study_instance_uid == name))
+    ).one_or_none()
+    if row is None:
+        raise UsageError(f"no study {name} in the ledger; `egfr-dls studies list` shows those there are")
+    return row
+
+
+def listed(tx: Tx, wanted: StudyState | None = None) -> list[Row[Any]]:
+    """Return the studies, newest first, with their instance counts."""
+    query = (
+        select(study, func.count(instance.c.id).label("instances"))
+        .outerjoin(instance, instance.c.study_instance_uid == study.c.study_instance_uid)
+        .group_by(study.c.study_instance_uid)
+        .order_by(study.c.first_seen_at.desc(), study.c.study_instance_uid)
+    )
+    if wanted is not None:
+        query = query.where(study.c.state == wanted)
+    return list(tx.execute(query).all())
+
+
+def series_of(tx: Tx, study_instance_uid: str) -> list[Row[Any]]:
+    """Return a study's series with their instance counts."""
+    return list(
+        tx.execute(
+            select(series, func.count(instance.c.id).label("instances"))
+            .outerjoin(
+                instance,
+                (instance.c.series_instance_uid == series.c.series_instance_uid)
+                & (instance.c.study_instance_uid == series.c.study_instance_uid),
+            )
+            .where(series.c.study_instance_uid == study_instance_uid)
+            .group_by(series.c.series_instance_uid)
+            .order_by(series.c.modality, series.c.series_instance_uid)
+        ).all()
+    )
+
+
+def jobs_of(tx: Tx, study_instance_uid: str) -> list[Row[Any]]:
+    """Return a study's jobs in the order they were made."""
+    return list(tx.execute(select(job).where(job.c.study_instance_uid == study_instance_uid).order_by(job.c.id)).all())
+
+
+def hold(tx: Tx, study_instance_uid: str, *, held: bool) -> None:
+    """Stop or resume a study's jobs and deliveries."""
+    tx.execute(update(study).where(study.c.study_instance_uid == study_instance_uid).values(held=held))
+
+
+def record_action(tx: Tx, actor: str, action: str, study_instance_uid: str, detail: str, now: float) -> None:
+    """Append to the audit trail what an operator did."""
+    tx.execute(
+        insert(audit).values(at=now, actor=actor, action=action, study_instance_uid=study_instance_uid, detail=detail)
+    )
+
+
+def _series(tx: Tx, study_instance_uid: str) -> list[SeriesSnapshot]:
+    return [
+        SeriesSnapshot(row.modality, row.frame_of_reference_uid, row.instances)
+        for row in series_of(tx, study_instance_uid)
+    ]
