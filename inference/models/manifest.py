@@ -1,0 +1,215 @@
+"""ModelPackage: a folder with a network, its manifest and its golden test; read and checked as a whole.
+
+``model.json`` has the schema ``egfr-dls-model/1``. No runtime is imported here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from egfr_dls.errors import ConfigurationError
+
+MANIFEST_NAME = "model.json"
+NETWORK_NAME = "model.onnx"
+GOLDEN_NAME = "golden.npz"
+SCHEMA = "egfr-dls-model/1"
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Preprocessing(_Block):
+    """How pixels become the network's input and its slice scores a patient score.
+
+    The defaults are those of the published EGFR model (Mu et al. 2020). ``id`` changes with any change of the numbers
+    that a given set of fields leads to.
+    """
+
+    id: Literal["mu2020-hyperimage-1"] = "mu2020-hyperimage-1"
+    input_signature: Literal["stacked", "planes"] = "stacked"
+    channels: tuple[Literal["pet"], Literal["ct"], Literal["fuse"]] = ("pet", "ct", "fuse")
+    size: int = Field(64, ge=8)
+    roi_size: int = Field(128, ge=8)
+    box: Literal["slice", "volume"] = "slice"
+    margin_mm: float = Field(15, ge=10, le=20)
+    min_area_mm2: float = Field(20, gt=0)
+    fov_policy: Literal["warn", "strict"] = "warn"
+    ct_window: tuple[float, float] | None = None  # HU
+    quantise_8bit: bool = True
+    floor: Literal["second_smallest", "none"] = "second_smallest"
+    zscore_ddof: Literal[0, 1] = 1
+    fuse: Literal["sum_of_minmax", "sum_of_zscores"] = "sum_of_minmax"
+    class_index: Literal[0, 1] = 1  # the softmax column of the positive class
+    aggregate: Literal["mean", "median"] = "mean"
+    cut_off: float = Field(0.5, gt=0, lt=1)  # at or above: high
+    radiopharmaceutical: Literal["FDG"] = "FDG"
+
+    @model_validator(mode="after")
+    def _window_rises(self) -> Self:
+        if self.ct_window is not None and self.ct_window[0] >= self.ct_window[1]:
+            raise ValueError("ct_window must be [low, high] with low < high")
+        return self
+
+
+class InputBlock(_Block):
+    """The ONNX inputs: their names, and the shape ``[channels, rows, columns]`` of each."""
+
+    names: tuple[str, ...] = Field(min_length=1)
+    shape: tuple[int, int, int]
+
+
+class CamBlock(_Block):
+    """The class map output and the bias that it includes (one value a class)."""
+
+    output: Literal["cam"] = "cam"
+    bias: tuple[float, ...] = Field(min_length=1)
+    grid: tuple[int, int]
+
+
+class Tolerance(_Block):
+    """How far a backend may be from the golden values: probability, and map relative to its largest value."""
+
+    prob: float = Field(gt=0)
+    cam_rel: float = Field(gt=0)
+
+
+class Manifest(_Block):
+    """``model.json``. Each ONNX input has ``input.shape``; callers pass them joined along the channels."""
+
+    schema_: Literal["egfr-dls-model/1"] = Field(alias="schema")
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    version: str = Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")
+    status: Literal["demonstration", "research", "site-validated"]
+    task: Literal["egfr", "pdl1"]
+    licence: str
+    trained_on: str
+    performance: str
+    files: dict[str, str]
+    source: dict[str, str] | None = None
+    input: InputBlock
+    labels: tuple[str, ...] = Field(min_length=1)
+    preprocessing: Preprocessing | None
+    cam: CamBlock | None
+    tolerance: dict[Literal["fp32", "fp16"], Tolerance]
+    variants: tuple[Literal["fp32", "fp16"], ...] = ("fp32",)
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        for name in (NETWORK_NAME, GOLDEN_NAME):
+            if name not in self.files:
+                raise ValueError(f"files must list {name} with its sha256")
+        if "fp32" not in self.tolerance:
+            raise ValueError("tolerance.fp32 is missing and must be given")
+        if self.cam is not None and len(self.cam.bias) != len(self.labels):
+            raise ValueError(f"cam.bias has {len(self.cam.bias)} values for {len(self.labels)} labels")
+        if self.preprocessing is not None:
+            self._serves(self.preprocessing)
+        return self
+
+    def _serves(self, recipe: Preprocessing) -> None:
+        wanted = {
+            "stacked": (("image",), (3, recipe.size, recipe.size)),
+            "planes": (recipe.channels, (1, recipe.size, recipe.size)),
+        }[recipe.input_signature]
+        if (self.input.names, self.input.shape) != wanted:
+            raise ValueError(
+                f"input is {list(self.input.names)} of {list(self.input.shape)}; preprocessing.input_signature "
+                f"{recipe.input_signature} needs {list(wanted[0])} of {list(wanted[1])}"
+            )
+        if len(self.labels) != 2:
+            raise ValueError(f"labels has {len(self.labels)} entries; a served network has two classes")
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A checked package folder: every file has the digest that its manifest states."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def key(self) -> str:
+        """``name@version``, as the settings name it."""
+        return f"{self.manifest.name}@{self.manifest.version}"
+
+    @property
+    def network(self) -> Path:
+        """The ONNX file."""
+        return self.folder / NETWORK_NAME
+
+    @property
+    def golden(self) -> Path:
+        """Inputs with the outputs that ONNX Runtime on a CPU gave."""
+        return self.folder / GOLDEN_NAME
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the network's file; it names the weights in reports and UIDs."""
+        return self.manifest.files[NETWORK_NAME]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The recipe of a package that a biomarker may take."""
+        if self.manifest.preprocessing is None:
+            raise ConfigurationError(f"{self.folder / MANIFEST_NAME}: preprocessing is null, so no biomarker takes it")
+        return self.manifest.preprocessing
+
+    @staticmethod
+    def read(folder: Path) -> ModelPackage:
+        """Read and check a package folder.
+
+        Raises
+        ------
+        ConfigurationError
+            names the file and the key, what was found and what was needed
+        """
+        path = folder / MANIFEST_NAME
+        manifest = _parse(path)
+        for name, sha256 in manifest.files.items():
+            _check_digest(folder, name, sha256)
+        return ModelPackage(folder, manifest)
+
+
+def _parse(path: Path) -> Manifest:
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not JSON: {error}") from error
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: " + "; ".join(_sentence(fault) for fault in error.errors())) from error
+
+
+def _sentence(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {key}"
+    if fault["type"] == "missing":
+        return f"{key} is missing and must be given"
+    if not key:
+        return str(fault["msg"])
+    return f"{key}: {fault['msg']}, found {fault['input']!r}"
+
+
+def _check_digest(folder: Path, name: str, stated: str) -> None:
+    if Path(name).name != name:
+        raise ConfigurationError(f"{folder / MANIFEST_NAME}: files.{name}: must be a file name without a folder")
+    try:
+        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"{folder / name}: {error.strerror} (listed in {MANIFEST_NAME}: files)") from error
+    if found != stated:
+        raise ConfigurationError(
+            f"{folder / name}: sha256 is {found}, but {MANIFEST_NAME} states files.{name} = {stated}; "
+            "the file was changed or damaged: install the package again"
+        )
