@@ -267,7 +267,7 @@ def _describe_pet(ds: Dataset, index: int, n_slices: int) -> None:
     ds.Units, ds.DecayCorrection, ds.CountsSource, ds.SeriesType = "BQML", "START", "EMISSION", ["WHOLE BODY", "IMAGE"]
     ds.CorrectedImage, ds.CollimatorType, ds.RandomsCorrectionMethod = ["ATTN", "DECY", "SCAT"], "NONE", "DLYD"
     ds.AttenuationCorrectionMethod, ds.ScatterCorrectionMethod = "measured,AC_CT", "model-based"
-    ds.ReconstructionMethod, ds.BodyPartExamined, ds.PatientPosition = "OSEM", "CHEST", "HFS"
+    ds.ReconstructionMethod, ds.BodyPartExamined = "OSEM", "CHEST"
     ds.PatientOrientationCodeSequence = [code_item(Code("102538003", "SCT", "recumbent"))]
     ds.PatientGantryRelationshipCodeSequence = [code_item(Code("102540008", "SCT", "headfirst"))]
     ds.NumberOfSlices, ds.ImageIndex = n_slices, index + 1
