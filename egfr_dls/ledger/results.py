@@ -108,9 +108,9 @@ def predecessor(tx: Tx, study_instance_uid: str, biomarker: str, kind: str, befo
 
 def series_started_at(tx: Tx, series_instance_uid: str) -> float | None:
     """Return when the first object of one of our series was made, UTC seconds; its Series Date and Time for ever."""
-    return tx.scalar(
-        select(func.min(built_object.c.series_at)).where(built_object.c.series_instance_uid == series_instance_uid)
-    )
+    query = select(func.min(built_object.c.series_at)).where(built_object.c.series_instance_uid == series_instance_uid)
+    started_at = tx.scalar(query)
+    return None if started_at is None else float(started_at)
 
 
 def is_ours(tx: Tx, sop_instance_uid: str) -> bool:

@@ -1,0 +1,242 @@
+"""Deliveries: one row per object and destination, from queued to an end state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from egfr_dls.ledger.engine import Tx
+from egfr_dls.ledger.schema import built_object, delivery, destination, findings, study
+
+
+class DeliveryState(StrEnum):
+    """Where one object stands at one destination."""
+
+    QUEUED = "queued"  # bytes kept, due time set
+    SENT = "sent"  # request issued, no answer recorded: the same bytes go again
+    STORED = "stored"  # answered with success or a warning
+    NOT_ACCEPTED = "not_accepted"  # an optional object whose SOP class the destination does not take
+    PARKED = "parked"  # permanent answer: needs a person
+    DEAD = "dead"  # tried for a day
+
+
+TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
+    DeliveryState.QUEUED: frozenset(
+        {DeliveryState.SENT, DeliveryState.PARKED, DeliveryState.NOT_ACCEPTED, DeliveryState.DEAD}
+    ),
+    DeliveryState.SENT: frozenset(
+        {DeliveryState.STORED, DeliveryState.QUEUED, DeliveryState.SENT, DeliveryState.PARKED, DeliveryState.DEAD}
+    ),
+    DeliveryState.STORED: frozenset(),
+    DeliveryState.NOT_ACCEPTED: frozenset(),
+    DeliveryState.PARKED: frozenset({DeliveryState.QUEUED}),
+    DeliveryState.DEAD: frozenset({DeliveryState.QUEUED}),
+}
+WAITING = (DeliveryState.QUEUED, DeliveryState.SENT)
+END_STATES = (DeliveryState.STORED, DeliveryState.NOT_ACCEPTED)
+
+
+@dataclass(frozen=True, slots=True)
+class DueDelivery:
+    """An object that should go to a destination now."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    study_instance_uid: str
+    study_key: str
+    kind: str
+    sha256: str
+    attempts: int
+    first_try_at: float | None
+
+
+def queue(
+    tx: Tx, sop_instance_uids: Iterable[str], destination_name: str, now: float, *, parked_reason: str = ""
+) -> None:
+    """Make the rows of one destination; with a reason they wait, parked, for a person."""
+    state = DeliveryState.PARKED if parked_reason else DeliveryState.QUEUED
+    for uid in sop_instance_uids:
+        tx.execute(
+            upsert(delivery)
+            .values(
+                sop_instance_uid=uid, destination=destination_name, state=state, due_at=now, reason=parked_reason
+            )
+            .on_conflict_do_nothing()
+        )  # fmt: skip
+
+
+def due(tx: Tx, destination_name: str, now: float, limit: int = 64) -> list[DueDelivery]:
+    """Return what should go to a destination now, study by study, each in its order of sending.
+
+    The report points at the objects before it, so nothing goes out before those of the same findings have
+    reached an end state at this destination or go in the same association.
+    """
+    rows = tx.execute(
+        select(
+            delivery.c.attempts, delivery.c.first_try_at, built_object, study.c.study_key,
+        )
+        .join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        .join(study, study.c.study_instance_uid == built_object.c.study_instance_uid)
+        .where(
+            delivery.c.destination == destination_name,
+            delivery.c.state.in_(WAITING),
+            delivery.c.due_at <= now,
+            study.c.held.is_(False),
+        )
+        .order_by(study.c.priority.desc(), built_object.c.findings_id, built_object.c.send_order)
+        .limit(limit)
+    )  # fmt: skip
+    return [
+        DueDelivery(
+            r.sop_instance_uid, r.sop_class_uid, r.transfer_syntax_uid, r.study_instance_uid, r.study_key, r.kind,
+            r.sha256, r.attempts, r.first_try_at,
+        )
+        for r in rows
+    ]  # fmt: skip
+
+
+def blocked(tx: Tx, sop_instance_uid: str, destination_name: str) -> bool:
+    """Whether an object that should be at the destination before this one is not there yet."""
+    me = tx.execute(select(built_object).where(built_object.c.sop_instance_uid == sop_instance_uid)).one()
+    earlier = (
+        select(func.count())
+        .select_from(delivery.join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid))
+        .where(
+            built_object.c.findings_id == me.findings_id,
+            built_object.c.send_order < me.send_order,
+            delivery.c.destination == destination_name,
+            delivery.c.state.not_in(END_STATES),
+        )
+    )
+    return bool(tx.scalar(earlier))
+
+
+def begin_attempt(tx: Tx, sop_instance_uid: str, destination_name: str, now: float) -> None:
+    """Record that the request is about to leave, before it leaves."""
+    _set(
+        tx,
+        sop_instance_uid,
+        destination_name,
+        DeliveryState.SENT,
+        attempts=delivery.c.attempts + 1,
+        first_try_at=func.coalesce(delivery.c.first_try_at, now),
+    )
+
+
+def settle(
+    tx: Tx,
+    sop_instance_uid: str,
+    destination_name: str,
+    to: DeliveryState,
+    *,
+    status: int | None = None,
+    reason: str = "",
+    due_at: float | None = None,
+) -> None:
+    """Record what became of an attempt."""
+    values: dict[str, Any] = {"last_status": status, "reason": reason}
+    if due_at is not None:
+        values["due_at"] = due_at
+    _set(tx, sop_instance_uid, destination_name, to, **values)
+
+
+def give_back(tx: Tx, sop_instance_uid: str, destination_name: str, due_at: float, reason: str) -> None:
+    """Return an object to the queue without counting the attempt: the peer was not reached at all."""
+    _set(
+        tx,
+        sop_instance_uid,
+        destination_name,
+        DeliveryState.QUEUED,
+        attempts=func.max(delivery.c.attempts - 1, 0),
+        due_at=due_at,
+        reason=reason,
+    )
+
+
+def revive(tx: Tx, study_instance_uid: str, now: float) -> int:
+    """Queue a study's parked and dead deliveries again, same bytes; make its waiting ones due now. Return how many."""
+    uids = select(built_object.c.sop_instance_uid).where(built_object.c.study_instance_uid == study_instance_uid)
+    revived = tx.execute(
+        update(delivery)
+        .where(delivery.c.sop_instance_uid.in_(uids), delivery.c.state.in_((DeliveryState.PARKED, DeliveryState.DEAD)))
+        .values(state=DeliveryState.QUEUED, attempts=0, first_try_at=None, due_at=now, reason="")
+    )
+    hurried = tx.execute(
+        update(delivery)
+        .where(delivery.c.sop_instance_uid.in_(uids), delivery.c.state.in_(WAITING), delivery.c.due_at > now)
+        .values(due_at=now)
+    )
+    tx.execute(
+        update(destination)
+        .where(destination.c.name.in_(select(delivery.c.destination).where(delivery.c.sop_instance_uid.in_(uids))))
+        .values(parked_reason=None)
+    )
+    return revived.rowcount + hurried.rowcount
+
+
+def of_study(tx: Tx, study_instance_uid: str) -> list[Row[Any]]:
+    """Return every delivery row of a study with its object's kind."""
+    return list(
+        tx.execute(
+            select(delivery, built_object.c.kind, built_object.c.sop_class_uid, built_object.c.findings_id)
+            .join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
+            .where(built_object.c.study_instance_uid == study_instance_uid)
+            .order_by(built_object.c.findings_id, built_object.c.send_order, delivery.c.destination)
+        ).all()
+    )
+
+
+def report_arrived(tx: Tx, study_instance_uid: str, required: Iterable[str]) -> bool:
+    """Whether the newest report is at an end state at every required destination."""
+    newest = (
+        select(func.max(findings.c.id)).where(findings.c.study_instance_uid == study_instance_uid).scalar_subquery()
+    )
+    rows = tx.execute(
+        select(delivery.c.destination, delivery.c.state)
+        .join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        .where(built_object.c.findings_id == newest, built_object.c.kind == "report")
+    )
+    states = {row.destination: row.state for row in rows}
+    wanted = list(required)
+    return bool(wanted) and all(states.get(name) in END_STATES for name in wanted)
+
+
+def claim_destination(tx: Tx, name: str, sender: str, now: float, lease_seconds: float) -> str | None:
+    """Take or renew the sender lease of a destination.
+
+    Returns
+    -------
+    the reason for which the destination is parked, "" when it is open, or None when another sender holds the lease
+    """
+    tx.execute(upsert(destination).values(name=name).on_conflict_do_nothing())
+    row = tx.execute(
+        update(destination)
+        .where(destination.c.name == name, (destination.c.sender == sender) | (destination.c.lease_until < now))
+        .values(sender=sender, lease_until=now + lease_seconds)
+        .returning(destination.c.parked_reason)
+    ).one_or_none()
+    return None if row is None else row.parked_reason or ""
+
+
+def park_destination(tx: Tx, name: str, reason: str) -> None:
+    """Stop sending to a destination until an operator has looked (`egfr-dls studies retry`)."""
+    tx.execute(update(destination).where(destination.c.name == name).values(parked_reason=reason))
+
+
+def _set(tx: Tx, sop_instance_uid: str, destination_name: str, to: DeliveryState, **values: Any) -> None:
+    allowed = [s for s in DeliveryState if to in TRANSITIONS[s]]
+    tx.execute(
+        update(delivery)
+        .where(
+            delivery.c.sop_instance_uid == sop_instance_uid,
+            delivery.c.destination == destination_name,
+            delivery.c.state.in_(allowed),
+        )
+        .values(state=to, **values)
+    )
