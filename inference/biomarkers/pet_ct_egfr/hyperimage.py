@@ -215,7 +215,7 @@ def _lesion_in_box(mask: Mask, pet: Volume) -> Mask:
 def _view(z: int, mask: Mask, lesion: Mask, ct: Volume, preprocessing: Preprocessing, roi_is: RoiIs) -> SliceView:
     """Place the square about the bounding box of slice or region, with a margin unless the box was drawn."""
     pixel_mm = _pixel_mm(ct)
-    outline: Mask = mask[z] if preprocessing.box == "slice" else mask.any(axis=0)
+    outline: Mask = mask[z] if preprocessing.box == "slice" else np.logical_or.reduce(mask, axis=0)
     region = lesion_extent(outline, pixel_mm)
     assert region is not None  # slices without region were not chosen
     box = region.square(preprocessing.margin_mm if roi_is == "lesion" else 0.0)
