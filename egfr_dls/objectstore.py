@@ -25,7 +25,11 @@ class ObjectStore:
 
     def get(self, digest: str) -> bytes:
         """Return what ``put`` kept under this digest."""
-        return (self._folder / digest).read_bytes()
+        return self.path(digest).read_bytes()
+
+    def path(self, digest: str) -> Path:
+        """Return the file that ``put`` made."""
+        return self._folder / digest
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -232,6 +232,17 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
         raise ConfigurationError("; ".join(_sentence(fault) for fault in error.errors())) from error
 
 
+def load_or_default(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the configuration like ``load``; without a file every default holds, and the storage root is a private one.
+
+    For the commands that also run on the defaults (``analyze``, ``suv``, ``models``, ``config``) and keep nothing.
+    """
+    sections = dict(overrides or {})
+    if path is None and not os.environ.get(CONFIG_VARIABLE) and "EGFR_DLS_STORAGE__ROOT" not in os.environ:
+        sections.setdefault("storage", {"root": "egfr-dls-store"})
+    return load(path, sections)
+
+
 def _read(path: Path | None) -> dict[str, Any]:
     named = path or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     if named is None:

@@ -30,7 +30,14 @@ TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
         {DeliveryState.SENT, DeliveryState.PARKED, DeliveryState.NOT_ACCEPTED, DeliveryState.DEAD}
     ),
     DeliveryState.SENT: frozenset(
-        {DeliveryState.STORED, DeliveryState.QUEUED, DeliveryState.SENT, DeliveryState.PARKED, DeliveryState.DEAD}
+        {
+            DeliveryState.STORED,
+            DeliveryState.QUEUED,
+            DeliveryState.SENT,
+            DeliveryState.PARKED,
+            DeliveryState.NOT_ACCEPTED,
+            DeliveryState.DEAD,
+        }
     ),
     DeliveryState.STORED: frozenset(),
     DeliveryState.NOT_ACCEPTED: frozenset(),
@@ -72,11 +79,7 @@ def queue(
 
 
 def due(tx: Tx, destination_name: str, now: float, limit: int = 64) -> list[DueDelivery]:
-    """Return what should go to a destination now, study by study, each in its order of sending.
-
-    The report points at the objects before it, so nothing goes out before those of the same findings have
-    reached an end state at this destination or go in the same association.
-    """
+    """Return what should go to a destination now, study by study, each in its order of sending."""
     rows = tx.execute(
         select(
             delivery.c.attempts, delivery.c.first_try_at, built_object, study.c.study_key,
@@ -102,7 +105,7 @@ def due(tx: Tx, destination_name: str, now: float, limit: int = 64) -> list[DueD
 
 
 def blocked(tx: Tx, sop_instance_uid: str, destination_name: str) -> bool:
-    """Whether an object that should be at the destination before this one is not there yet."""
+    """Whether an object that this one points at is not at the destination yet: a report never goes before its SEG."""
     me = tx.execute(select(built_object).where(built_object.c.sop_instance_uid == sop_instance_uid)).one()
     earlier = (
         select(func.count())
@@ -146,16 +149,16 @@ def settle(
     _set(tx, sop_instance_uid, destination_name, to, **values)
 
 
-def give_back(tx: Tx, sop_instance_uid: str, destination_name: str, due_at: float, reason: str) -> None:
-    """Return an object to the queue without counting the attempt: the peer was not reached at all."""
-    _set(
-        tx,
-        sop_instance_uid,
-        destination_name,
-        DeliveryState.QUEUED,
-        attempts=func.max(delivery.c.attempts - 1, 0),
-        due_at=due_at,
-        reason=reason,
+def note_try(tx: Tx, sop_instance_uid: str, destination_name: str, now: float, reason: str) -> None:
+    """Record that the destination could not be reached: no attempt is counted, but the day to give up after begins."""
+    tx.execute(
+        update(delivery)
+        .where(
+            delivery.c.sop_instance_uid == sop_instance_uid,
+            delivery.c.destination == destination_name,
+            delivery.c.state.in_(WAITING),
+        )
+        .values(first_try_at=func.coalesce(delivery.c.first_try_at, now), reason=reason)
     )
 
 

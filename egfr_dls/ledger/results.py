@@ -35,6 +35,12 @@ def current(tx: Tx, study_instance_uid: str, biomarker: str) -> Row[Any] | None:
     ).one_or_none()
 
 
+def newest(tx: Tx, study_instance_uid: str) -> Row[Any] | None:
+    """Return the findings that were concluded last, of whatever biomarker, or None."""
+    query = select(findings).where(findings.c.study_instance_uid == study_instance_uid)
+    return tx.execute(query.order_by(findings.c.id.desc()).limit(1)).one_or_none()
+
+
 def by_id(tx: Tx, findings_id: int) -> Row[Any]:
     """Return one findings row."""
     return tx.execute(select(findings).where(findings.c.id == findings_id)).one()
@@ -44,8 +50,8 @@ def add_findings(
     tx: Tx, study_instance_uid: str, biomarker: str, dedup: str, document: str, evidence: str, content_at: float
 ) -> int | None:
     """Enter findings as the next revision and return their id; None when they are those of the current revision again."""
-    newest = current(tx, study_instance_uid, biomarker)
-    if newest is not None and newest.dedup == dedup:
+    last = current(tx, study_instance_uid, biomarker)
+    if last is not None and last.dedup == dedup:
         return None
     added = tx.execute(
         insert(findings)
@@ -53,7 +59,7 @@ def add_findings(
             study_instance_uid=study_instance_uid,
             biomarker=biomarker,
             dedup=dedup,
-            revision=1 if newest is None else newest.revision + 1,
+            revision=1 if last is None else last.revision + 1,
             document=document,
             evidence=evidence,
             content_at=content_at,

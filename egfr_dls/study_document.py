@@ -1,0 +1,111 @@
+"""What `studies list` and `studies show` say of a study, as data and as text."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Row
+
+from egfr_dls.findings import StudyFindings, result_document
+from egfr_dls.ledger import Tx, deliveries, results, studies
+
+SHOW_SCHEMA = "egfr-dls-study/1"
+
+
+def summary(row: Row[Any]) -> dict[str, Any]:
+    """Return one study as `studies list --json` shows it."""
+    return {
+        "study_key": row.study_key,
+        "study_instance_uid": row.study_instance_uid,
+        "state": row.state,
+        "held": row.held,
+        "refusal_code": row.refusal_code,
+        "failure": row.failure,
+        "conflict": row.conflict,
+        "instances": row.instances,
+        "first_seen_at": _utc(row.first_seen_at),
+        "last_instance_at": _utc(row.last_instance_at),
+        "state_since": _utc(row.state_since),
+    }
+
+
+def whole(tx: Tx, name: str) -> dict[str, Any]:
+    """Return everything that the ledger knows of a study."""
+    found = studies.find(tx, name)
+    uid = found.study_instance_uid
+    row = next(r for r in studies.listed(tx) if r.study_instance_uid == uid)
+    newest = results.newest(tx, uid)
+    return {
+        "schema": SHOW_SCHEMA,
+        **summary(row),
+        "series": [
+            {"series_instance_uid": s.series_instance_uid, "modality": s.modality, "instances": s.instances}
+            for s in studies.series_of(tx, uid)
+        ],
+        "findings": None if newest is None else _findings(newest),
+        "revision": None if newest is None else newest.revision,
+        "jobs": [
+            {"kind": j.kind, "state": j.state, "attempts": j.attempts, "error_class": j.error_class}
+            for j in studies.jobs_of(tx, uid)
+        ],
+        "deliveries": [
+            {
+                "kind": d.kind,
+                "sop_instance_uid": d.sop_instance_uid,
+                "destination": d.destination,
+                "state": d.state,
+                "attempts": d.attempts,
+                "last_status": None if d.last_status is None else f"{d.last_status:04X}",
+                "reason": d.reason or None,
+            }
+            for d in deliveries.of_study(tx, uid)
+        ],
+    }
+
+
+def render(document: dict[str, Any], console: Console) -> None:
+    """Print a study for a person."""
+    console.print(f"[bold]{document['study_key']}[/bold]  {document['state']}{'  HELD' if document['held'] else ''}")
+    console.print(
+        f"StudyInstanceUID {document['study_instance_uid']}, {document['instances']} instances", highlight=False
+    )
+    found = document["findings"]
+    if found is not None:
+        _render_findings(found, console)
+    for title, items, columns in (
+        ("jobs", document["jobs"], ("kind", "state", "attempts", "error_class")),
+        ("deliveries", document["deliveries"], ("kind", "destination", "state", "attempts", "last_status", "reason")),
+    ):
+        if items:
+            table = Table(*columns, title=title, title_justify="left")
+            for item in items:
+                table.add_row(*("" if item[c] is None else str(item[c]) for c in columns))
+            console.print(table)
+
+
+def _render_findings(found: dict[str, Any], console: Console) -> None:
+    if found["refusal"] is not None:
+        console.print(f"not scored: {found['refusal']['code']}: {found['refusal']['message']}", highlight=False)
+    else:
+        patient = found["patient"]
+        console.print(
+            f"EGFR-DLS {patient['egfr_dls']}, PD-L1 {patient['pdl1_dls']}, pathway {patient['pathway']}",
+            highlight=False,
+        )
+    for series in found["series"]:
+        reason = series["reason"]
+        fate = series["role"] or (f"refused, {reason['code']}: {reason['message']}" if reason else "not used")
+        console.print(f"  {series['modality']:9} {series['series_instance_uid']}: {fate}", highlight=False)
+    for warning in found["warnings"]:
+        console.print(f"  warning {warning['code']}: {warning['message']}", highlight=False)
+
+
+def _findings(row: Row[Any]) -> dict[str, Any]:
+    return result_document(StudyFindings.from_json(row.document), _utc(row.content_at), ())
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()

@@ -1,0 +1,192 @@
+"""One sender per destination: all due objects in one association, each object settled by its own answer.
+
+When is a result sent again? When its answer says so (``delivery_status``), when no answer was recorded (the same bytes),
+and when the destination could not be reached: then it is probed every few seconds, so that a PACS that comes back gets
+its results at once.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # pynetdicom makes its SOP classes at run time
+
+from egfr_dls.errors import TemporaryFailureError
+from egfr_dls.ledger import deliveries, studies
+from egfr_dls.ledger.deliveries import DeliveryState, DueDelivery
+from egfr_dls.settings import Destination, Settings
+from egfr_dls.stage import Clock
+from egfr_dls.store import Store
+from egfr_dls.study import StudyState
+from egfr_dls.telemetry import error_fields, get_logger
+from reporting.delivery_status import GIVE_UP_SECONDS, PERMANENT_REJECTIONS, Outcome, Rule, back_off_seconds, rule_for
+
+POLL_SECONDS = 0.25
+LEASE_SECONDS = 120.0
+PROBE_CAP_SECONDS = 10.0  # a destination that was down is tried at least this often
+ASSOCIATE_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+OPTIONAL_KINDS = frozenset({"roi", "pages", "map", "pdf"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """The association could not be opened; ``parks`` names a rejection that repeating cannot mend."""
+
+    reason: str
+    parks: bool
+
+
+class Sender:
+    """Delivers what is due to one destination until it is told to stop."""
+
+    def __init__(self, settings: Settings, store: Store, destination: Destination, name: str, clock: Clock) -> None:
+        self._settings = settings
+        self._store = store
+        self._destination = destination
+        self._name = name
+        self._clock = clock
+        self._failures = 0
+        self._probe_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Send until ``stop`` is set."""
+        while not stop.is_set():
+            try:
+                sent = self.send_due(stop)
+            except TemporaryFailureError as error:
+                get_logger().warning("ledger_unavailable", destination=self._destination.name, **error_fields(error))
+                sent = 0
+            if not sent:
+                stop.wait(POLL_SECONDS)
+
+    def send_due(self, stop: threading.Event) -> int:
+        """Send what is due now; return how many objects were settled."""
+        now = self._clock()
+        with self._store.ledger.begin() as tx:
+            parked = deliveries.claim_destination(tx, self._destination.name, self._name, now, LEASE_SECONDS)
+        if parked is None or parked or now < self._probe_at:
+            return 0
+        with self._store.ledger.read() as tx:
+            due = deliveries.due(tx, self._destination.name, now)
+            free = [d for d in due if not deliveries.blocked(tx, d.sop_instance_uid, self._destination.name)]
+        due = [d for d in due if not self._gave_up(d, now)]
+        if not due or not free:
+            return 0
+        opened = self._open(due)
+        if isinstance(opened, Unreachable):
+            self._not_reached(due, opened)
+            return 0
+        self._failures = 0
+        try:
+            return sum(self._send_one(opened, d) for d in due if not stop.is_set())
+        finally:
+            if opened.is_established:
+                opened.release()
+
+    def _open(self, due: Sequence[DueDelivery]) -> Association | Unreachable:
+        ae = AE(ae_title=self._settings.listener.ae_title)
+        ae.acse_timeout = ae.connection_timeout = ASSOCIATE_SECONDS
+        ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
+        ae.add_requested_context(Verification)  # accepted by every PACS: tells "class not taken" from "not reached"
+        for sop_class_uid in dict.fromkeys(d.sop_class_uid for d in due):
+            ae.add_requested_context(sop_class_uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        assoc = ae.associate(self._destination.host, self._destination.port, ae_title=self._destination.ae_title)
+        if assoc.is_established:
+            return assoc
+        if assoc.is_rejected:
+            answer = assoc.acceptor.primitive
+            key = (answer.result, answer.result_source, answer.diagnostic) if answer is not None else None
+            parks = key in PERMANENT_REJECTIONS
+            return Unreachable(PERMANENT_REJECTIONS[key] if parks else "ASSOCIATION_REJECTED", parks)  # type: ignore[index]  # it is in
+        return Unreachable("UNREACHABLE", parks=False)
+
+    def _not_reached(self, due: Sequence[DueDelivery], why: Unreachable) -> None:
+        self._failures += 1
+        self._probe_at = self._clock() + min(2.0 ** (self._failures - 1), PROBE_CAP_SECONDS) * random.uniform(0.8, 1.0)
+        with self._store.ledger.begin() as tx:
+            if why.parks:
+                deliveries.park_destination(tx, self._destination.name, why.reason)
+            for d in due:
+                deliveries.note_try(tx, d.sop_instance_uid, self._destination.name, self._clock(), why.reason)
+        log = get_logger().error if why.parks else get_logger().warning
+        action = "destination_parked" if why.parks else "destination_unreachable"
+        log(action, destination=self._destination.name, reason=why.reason, count=self._failures)
+
+    def _send_one(self, assoc: Association, due: DueDelivery) -> int:
+        name = self._destination.name
+        if not assoc.is_established:
+            return 0  # lost on the way: the rest stays queued
+        with self._store.ledger.read() as tx:
+            if deliveries.blocked(tx, due.sop_instance_uid, name):
+                return 0
+        accepted = {str(c.abstract_syntax): str(c.transfer_syntax[0]) for c in assoc.accepted_contexts}
+        if due.sop_class_uid not in accepted:
+            self._settle(due, self._not_accepted(due), None, "SOP_CLASS_NOT_ACCEPTED")
+            return 1
+        with self._store.ledger.begin() as tx:
+            deliveries.begin_attempt(tx, due.sop_instance_uid, name, self._clock())
+        status = self._store_request(assoc, due, accepted[due.sop_class_uid])
+        if status is None:
+            self._retry(due, None, Rule(Outcome.RETRY, "NO_ANSWER"))
+            return 1
+        rule = rule_for(status)
+        if rule.outcome is Outcome.STORED:
+            self._settle(due, DeliveryState.STORED, status, rule.reason)
+        elif rule.outcome is Outcome.PARK:
+            self._settle(due, DeliveryState.PARKED, status, rule.reason)
+        else:
+            self._retry(due, status, rule)
+        return 1
+
+    def _store_request(self, assoc: Association, due: DueDelivery, transfer_syntax: str) -> int | None:
+        path: Path = self._store.objects.path(due.sha256)
+        as_kept = transfer_syntax == due.transfer_syntax_uid  # else the peer takes Implicit VR only
+        answer = assoc.send_c_store(path if as_kept else dcmread(path))
+        return None if "Status" not in answer else int(answer.Status)
+
+    def _retry(self, due: DueDelivery, status: int | None, rule: Rule) -> None:
+        attempts = due.attempts + 1
+        if rule.tries is not None and attempts >= rule.tries:
+            self._settle(due, DeliveryState.PARKED, status, rule.reason)
+            return
+        wait = back_off_seconds(attempts, self._destination.retry_seconds, random.uniform(-0.1, 0.1))
+        self._settle(due, DeliveryState.QUEUED, status, rule.reason, due_at=self._clock() + wait)
+
+    def _not_accepted(self, due: DueDelivery) -> DeliveryState:
+        return DeliveryState.NOT_ACCEPTED if due.kind in OPTIONAL_KINDS else DeliveryState.PARKED
+
+    def _gave_up(self, due: DueDelivery, now: float) -> bool:
+        if due.first_try_at is None or now - due.first_try_at < GIVE_UP_SECONDS:
+            return False
+        self._settle(due, DeliveryState.DEAD, None, "GAVE_UP")
+        return True
+
+    def _settle(
+        self, due: DueDelivery, to: DeliveryState, status: int | None, reason: str, due_at: float | None = None
+    ) -> None:
+        with self._store.ledger.begin() as tx:
+            deliveries.settle(
+                tx, due.sop_instance_uid, self._destination.name, to, status=status, reason=reason, due_at=due_at
+            )
+            required = [d.name for d in self._settings.destinations if d.required]
+            if to in deliveries.END_STATES and deliveries.report_arrived(tx, due.study_instance_uid, required):
+                studies.move(tx, due.study_instance_uid, StudyState.DELIVERED, self._clock())
+        log = get_logger().error if to in (DeliveryState.PARKED, DeliveryState.DEAD) else get_logger().info
+        log(
+            f"delivery_{to}",
+            study_key=due.study_key,
+            destination=self._destination.name,
+            kind=due.kind,
+            status=None if status is None else f"{status:04X}",
+            reason=reason or None,
+            attempts=due.attempts + 1,
+        )
