@@ -106,6 +106,7 @@ ROI_SOURCES: dict[RoiSource, Code] = {
     RoiSource.STORED_RTSTRUCT: _private("ROI-STORED-RT", "Stored RT structure set"),
     RoiSource.PROPOSED: _private("ROI-PROPOSED", "Proposed automatically, not confirmed"),
 }
+ROI_PROPOSED_CONFIRMED = _private("ROI-PROP-CONF", "Proposed automatically, confirmed by a person")
 
 # -- private: why a study was not scored, and the refusal codes that each stands for
 NS_INCOMPLETE = _private("NS-INCOMPLETE", "Study not completely received")

@@ -1,0 +1,126 @@
+"""Everything that the objects of one report have in common, as one value; nothing here reads a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from pydicom import Dataset
+
+from egfr_dls.evidence import EvidenceImages, LesionEvidence
+from egfr_dls.findings import LesionFinding, StudyFindings
+from egfr_dls.score_text import score_text
+from reporting import source_header
+from reporting.egfr_status import EgfrStatus, egfr_status
+from reporting.identity import Device, device
+from reporting.source_header import SourceImages
+
+CUT_OFF = 0.5  # of a PD-L1 score without companion network in the findings (Mu et al. 2020: the printed EGFR cut-off)
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """The report that this one replaces (Predecessor Documents Sequence (0040,A360))."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+
+@dataclass(frozen=True)
+class Revision:
+    """Which report of the study this is.
+
+    Parameters
+    ----------
+    number
+        Instance Number (0020,0013) of every object; 1 is the first report
+    predecessor
+        the report before; None for the first
+    series_datetime
+        by kind: when the FIRST object of that series was made; a kind without entry starts its series now. Archives
+        expect constant series attributes.
+    """
+
+    number: int = 1
+    predecessor: Predecessor | None = None
+    series_datetime: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a site chose (``[reporting]``): page images or none; half-width of an indeterminate band."""
+
+    pages: bool = True
+    indeterminate_band: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContext:
+    """The inputs of one report, with the facts that several objects derive from them."""
+
+    findings: StudyFindings
+    evidence: EvidenceImages
+    sources: SourceImages
+    content_datetime: datetime
+    revision: Revision
+    options: ReportOptions
+
+    @cached_property
+    def device(self) -> Device:
+        """The network that gave the EGFR score, as equipment."""
+        return device(self.findings, self.findings.model)
+
+    @cached_property
+    def patient(self) -> Dataset:
+        """Patient and study attributes of every object."""
+        return source_header.patient_and_study(self.sources.reference)
+
+    @property
+    def predecessor_uid(self) -> str | None:
+        """SOP Instance UID of the report before."""
+        return None if self.revision.predecessor is None else self.revision.predecessor.sop_instance_uid
+
+    @property
+    def scored(self) -> bool:
+        """Whether the findings hold a score (false: a refusal report)."""
+        return self.findings.status == "scored"
+
+    @property
+    def egfr_cut_off(self) -> float:
+        """The cut-off of the EGFR network."""
+        return CUT_OFF if self.findings.model is None else self.findings.model.cut_off
+
+    @property
+    def pdl1_cut_off(self) -> float:
+        """The cut-off of the PD-L1 network."""
+        return CUT_OFF if self.findings.companion_model is None else self.findings.companion_model.cut_off
+
+    def egfr_text(self, score: float) -> str:
+        """Return an EGFR-DLS as it is printed everywhere."""
+        return score_text(score, self.egfr_cut_off)
+
+    def pdl1_text(self, score: float) -> str:
+        """Return a PDL1_DLS as it is printed everywhere."""
+        return score_text(score, self.pdl1_cut_off)
+
+    def status(self, score: float) -> EgfrStatus:
+        """Return the side of the cut-off on which an unrounded EGFR-DLS lies."""
+        return egfr_status(score, self.egfr_cut_off, self.options.indeterminate_band)
+
+    def evidence_of(self, lesion: LesionFinding) -> LesionEvidence | None:
+        """Return the pixels of a lesion, if it has any."""
+        return next((e for e in self.evidence.lesions if e.label == lesion.label), None)
+
+    def image(self, sop_instance_uid: str) -> Dataset:
+        """Return the slim header copy of a source image.
+
+        Raises
+        ------
+        KeyError
+            the caller did not give the header of an instance that the findings name
+        """
+        return source_header.evidence_copy(self.sources.images[sop_instance_uid], self.findings.study_instance_uid)

@@ -1,0 +1,138 @@
+"""Every sentence of the report, once, so that structured report, page images, HTML and text say the same.
+
+Rules (docs/reference/science.md, wording): an image score *suggests* or *favours*; it never *is*, *responds* or
+*should*. A score stands with its cut-off, in one printed form. A failed step gives a reason and no number.
+"""
+
+from __future__ import annotations
+
+from egfr_dls.findings import LesionFinding, ModelUse, StudyFindings
+from egfr_dls.refusals import Remark
+from egfr_dls.study import Pathway, RoiSource
+from reporting.egfr_status import EgfrStatus
+
+RESEARCH_USE = "Research use only, not for diagnosis."
+DEMONSTRATION = "DEMONSTRATION, not a patient result"
+DEMONSTRATION_SENTENCE = (
+    "DEMONSTRATION, not a patient result: the network was trained on phantoms and says nothing about the patient."
+)
+NOT_MOLECULAR = "An image score is not a molecular test and does not replace one."
+UNVERIFIED_ROI = "Unverified ROI"
+NOT_SCORED = "NOT SCORED"
+NOT_DIAGNOSTIC_MAP = "Activation maps (Grad-CAM) are not diagnostic."
+
+_SERIES_DESCRIPTIONS: dict[str, str] = {
+    "report": "EGFR-DLS report (research use only)",
+    "roi": "EGFR-DLS ROI (research)",
+    "pages": "EGFR-DLS Grad-CAM (research)",
+}
+DEMONSTRATION_SERIES = "EGFR-DLS DEMONSTRATION, not a patient result"
+
+STATUS_SENTENCES: dict[EgfrStatus, str] = {
+    EgfrStatus.MUTANT: "Image score suggests an EGFR-mutant pattern",
+    EgfrStatus.WILD_TYPE: "Image score suggests an EGFR wild-type pattern",
+    EgfrStatus.INDETERMINATE: "Image score is indeterminate",
+}
+PATHWAY_SENTENCES: dict[Pathway, str] = {
+    Pathway.TKI: "Image scores favour the EGFR TKI pathway.",
+    Pathway.ICI: "Image scores favour the immune checkpoint inhibitor (ICI) pathway.",
+    Pathway.NEITHER_FAVOURED: "Image scores favour neither TKI nor ICI: tissue test and multidisciplinary decision.",
+    Pathway.INDETERMINATE_PDL1_NEEDED: "Image score favours ICI over TKI; a PD-L1 test is needed.",
+    Pathway.NO_SUGGESTION: "No pathway suggested.",
+}
+ROI_SENTENCES: dict[RoiSource, str] = {
+    RoiSource.STORED_SEG: "region of interest from a stored segmentation (SEG)",
+    RoiSource.STORED_RTSTRUCT: "region of interest from a stored RT structure set",
+    RoiSource.PROPOSED: "region of interest proposed by the software",
+}
+
+
+def series_description(kind: str, *, demonstration: bool) -> str:
+    """Return Series Description (0008,103E); it never varies inside a series."""
+    return DEMONSTRATION_SERIES if demonstration else _SERIES_DESCRIPTIONS[kind]
+
+
+def cut_off_text(cut_off: float) -> str:
+    """Return a cut-off as printed."""
+    return f"{cut_off:g}"
+
+
+def spread_sentence(slice_sd: float | None, n_slices: int) -> str:
+    """Return what stands beside a score instead of a grey zone: its spread and its number of slices."""
+    if slice_sd is None:
+        return f"{n_slices} slice scored, no spread" if n_slices == 1 else f"{n_slices} slices scored"
+    return f"{n_slices} slices scored, standard deviation {slice_sd:.4f}"
+
+
+def two_decimals(value: float) -> str:
+    """Return an SUV (g/ml), a volume (ml) or a glycolysis (g) as printed."""
+    return f"{value:.2f}"
+
+
+def unverified(findings: StudyFindings) -> bool:
+    """Whether a scored region of interest was proposed and no person confirmed it."""
+    return any(
+        lesion.roi_source is RoiSource.PROPOSED and not lesion.confirmed
+        for lesion in findings.lesions
+        if lesion.egfr_dls is not None
+    )
+
+
+def pathway_rationale(findings: StudyFindings) -> str:
+    """Return why the pathway is suggested; an unconfirmed region of interest is said first."""
+    rationale = findings.patient.rationale
+    if unverified(findings) and not rationale.startswith(UNVERIFIED_ROI):
+        rationale = f"{UNVERIFIED_ROI}. {rationale}"
+    return rationale.strip()
+
+
+def roi_sentence(lesion: LesionFinding) -> str:
+    """Return where a lesion's region of interest came from and whether a person confirmed it."""
+    confirmed = ""
+    if lesion.roi_source is RoiSource.PROPOSED:
+        confirmed = ", confirmed by a person" if lesion.confirmed else ", NOT confirmed by a person"
+    detail = f" ({lesion.roi_description})" if lesion.roi_description else ""
+    return f"{lesion.label}: {ROI_SENTENCES[lesion.roi_source]}{confirmed}{detail}."
+
+
+def model_sentence(model: ModelUse) -> str:
+    """Return a network's name, version, status, engine and whole digest."""
+    return f"{model.name} {model.version} ({model.status}), {model.runtime}, sha256 {model.sha256}"
+
+
+def remark_sentence(remark: Remark) -> str:
+    """Return a refusal or warning as code and sentence."""
+    return f"{remark.code}: {remark.message}"
+
+
+def reasons(findings: StudyFindings) -> tuple[Remark, ...]:
+    """Return why nothing was scored, the most decisive reason first, each once."""
+    given = [findings.refusal, *(lesion.reason for lesion in findings.lesions)]
+    return tuple(dict.fromkeys(reason for reason in given if reason is not None))
+
+
+def unscored_lesions(findings: StudyFindings) -> tuple[str, ...]:
+    """Return a sentence for each lesion, slice set or network that a scored study could not score."""
+    sentences = []
+    for lesion in findings.lesions:
+        if lesion.reason is not None:
+            sentences.append(f"{lesion.label} was not scored. {remark_sentence(lesion.reason)}")
+        elif lesion.slices_refused:
+            sentences.append(f"{lesion.label}: {lesion.slices_refused} slices left out by the field-of-view check.")
+    if findings.patient.egfr_dls is not None and findings.patient.pdl1_dls is None:
+        sentences.append("PD-L1 was not scored: no PD-L1 network gave a result.")
+    return tuple(sentences)
+
+
+def limitations(findings: StudyFindings) -> tuple[str, ...]:
+    """Return everything a reader must know beside the number, in the order of weight."""
+    demonstration = (DEMONSTRATION_SENTENCE,) if findings.demonstration else ()
+    scored = [lesion for lesion in findings.lesions if lesion.egfr_dls is not None]
+    return (
+        *demonstration,
+        f"{RESEARCH_USE} {NOT_MOLECULAR}",
+        *unscored_lesions(findings),
+        *(roi_sentence(lesion) for lesion in scored),
+        *(remark_sentence(warning) for warning in findings.warnings),
+        *findings.patient.caveats,
+    )
