@@ -1,0 +1,120 @@
+"""Phantoms to training examples: the very hyper-images that are served, under stored and under imitated proposed ROIs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from egfr_dls.volume import Mask, Volume
+from inference.biomarkers.pet_ct_egfr.hyperimage import prepare
+from inference.imaging.resample import Interpolation, mask_onto, volume_onto
+from inference.models.manifest import Preprocessing
+from training_export.phantoms import Phantom, PhantomLesion, make_phantom
+
+SLICES_A_LESION = 6
+PROPOSAL_FRACTIONS = (0.41, 0.61)  # of SUVmax: the range of a proposed region's threshold
+PROPOSAL_REACH_VOXELS = 2
+LARGEST_SHIFT_MM = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Hyper-images with their truth.
+
+    Parameters
+    ----------
+    images
+        float32 ``[n, 3, 64, 64]``: PET, CT, FUSE
+    egfr, pdl1
+        int64 ``[n]``: 1 is mutant, positive
+    seed
+        int64 ``[n]``: the phantom
+    stored_primary
+        bool ``[n]``: the phantom's largest lesion under its true mask, which is what patient scores are made of
+    """
+
+    images: NDArray[np.float32]
+    egfr: NDArray[np.int64]
+    pdl1: NDArray[np.int64]
+    seed: NDArray[np.int64]
+    stored_primary: NDArray[np.bool_]
+
+    def labels(self, task: str) -> NDArray[np.int64]:
+        """Return the labels of a manifest's task."""
+        return {"egfr": self.egfr, "pdl1": self.pdl1}[task]
+
+
+def make_examples(seeds: Iterable[int], preprocessing: Preprocessing) -> Examples:
+    """Return the examples of the phantoms of these seeds, in their order."""
+    parts = [_phantom_examples(make_phantom(seed), preprocessing) for seed in seeds]
+    return Examples(
+        images=np.concatenate([p.images for p in parts]),
+        egfr=np.concatenate([p.egfr for p in parts]),
+        pdl1=np.concatenate([p.pdl1 for p in parts]),
+        seed=np.concatenate([p.seed for p in parts]),
+        stored_primary=np.concatenate([p.stored_primary for p in parts]),
+    )
+
+
+def pet_onto_ct(phantom: Phantom) -> Volume:
+    """Return the PET on the CT grid, linear, as it is served."""
+    voxels = volume_onto(phantom.pet_suv.voxels, phantom.pet_suv.geometry, phantom.ct_hu.geometry, Interpolation.LINEAR)
+    return replace(
+        phantom.pet_suv,
+        voxels=voxels,
+        geometry=phantom.ct_hu.geometry,
+        sop_instance_uids=phantom.ct_hu.sop_instance_uids,
+    )
+
+
+def proposal_like(phantom: Phantom, lesion: PhantomLesion, fraction: float) -> Mask:
+    """Return what a PET threshold would draw about a lesion, on the CT grid (science.md E1, steps 5 and 7)."""
+    pet, ct = phantom.pet_suv, phantom.ct_hu
+    near = ndimage.binary_dilation(mask_onto(lesion.mask, ct.geometry, pet.geometry), iterations=PROPOSAL_REACH_VOXELS)
+    region = near & (pet.voxels >= fraction * lesion.suv_max)
+    return mask_onto(ndimage.binary_fill_holes(region), pet.geometry, ct.geometry)
+
+
+def shifted(mask: Mask, shift_mm: NDArray[np.float64], phantom: Phantom) -> Mask:
+    """Return the mask moved in the axial plane by whole pixels and grown by one: a reader's loose contour."""
+    rows, columns = np.rint(shift_mm / phantom.ct_hu.geometry.spacing_mm[1:]).astype(int)
+    plane = ndimage.generate_binary_structure(3, 1)
+    plane[[0, 2]] = False
+    return np.asarray(ndimage.binary_dilation(np.roll(mask, (rows, columns), axis=(1, 2)), plane))
+
+
+def _phantom_examples(phantom: Phantom, preprocessing: Preprocessing) -> Examples:
+    rng = np.random.default_rng(phantom.seed)
+    pet = pet_onto_ct(phantom)
+    primary = max(phantom.lesions, key=lambda lesion: lesion.volume_ml)
+    images, stored_primary = [], []
+    for lesion in phantom.lesions:
+        masks = (
+            lesion.mask,
+            proposal_like(phantom, lesion, rng.uniform(*PROPOSAL_FRACTIONS)),
+            shifted(lesion.mask, rng.uniform(-LARGEST_SHIFT_MM, LARGEST_SHIFT_MM, 2), phantom),
+        )
+        for mask in masks:
+            made = _spread(prepare(phantom.ct_hu, pet, mask, preprocessing).images)
+            images.append(made)
+            stored_primary.append(np.full(len(made), mask is primary.mask))
+    n = sum(len(made) for made in images)
+    return Examples(
+        images=np.concatenate(images),
+        egfr=np.full(n, phantom.egfr, np.int64),
+        pdl1=np.full(n, phantom.pdl1, np.int64),
+        seed=np.full(n, phantom.seed, np.int64),
+        stored_primary=np.concatenate(stored_primary),
+    )
+
+
+def _spread(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Keep at most ``SLICES_A_LESION`` slices, evenly spread, so that large lesions do not outweigh small ones."""
+    if len(images) <= SLICES_A_LESION:
+        return images
+    kept = np.linspace(0, len(images) - 1, SLICES_A_LESION).round().astype(int)
+    return np.asarray(images[kept])
