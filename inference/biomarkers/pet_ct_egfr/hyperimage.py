@@ -33,8 +33,6 @@ LOWEST_HU = -1024.0  # below the 12-bit scale: a vendor's filler outside the sca
 BOX_LESION_FRACTION = 0.41  # of the SUV maximum: EANM contour, used to find the lesion in a drawn box
 PADDED_WARNING_FRACTION = 0.25
 
-RoiIs = Literal["lesion", "box"]
-
 
 @dataclass(frozen=True)
 class SliceFrame:
@@ -82,7 +80,12 @@ class HyperImages:
 
 
 def prepare(
-    ct: Volume, pet_on_ct: Volume, mask: Mask, preprocessing: Preprocessing, *, roi_is: RoiIs = "lesion"
+    ct: Volume,
+    pet_on_ct: Volume,
+    mask: Mask,
+    preprocessing: Preprocessing,
+    *,
+    roi_is: Literal["lesion", "box"] = "lesion",
 ) -> HyperImages:
     """Return the hyper-images of one lesion, one for each axial CT slice that is large enough.
 
@@ -144,16 +147,16 @@ def _images(
     pixel_mm = _pixel_mm(ct)
     images, frames, flat = [], [], Counter[str]()
     for view, _ in accepted:
-        ct_source, pet_source = _ct_source(ct, view.slice_index), _pet_source(pet_on_ct, view.slice_index)
-        pet_square = sample_square(pet_source, view.box, pixel_mm, preprocessing.roi_size)
-        ct_square = sample_square(ct_source, view.box, pixel_mm, preprocessing.roi_size)
+        ct_slice, pet_slice = ct_source(ct, view.slice_index), pet_source(pet_on_ct, view.slice_index)
+        pet_square = sample_square(pet_slice, view.box, pixel_mm, preprocessing.roi_size)
+        ct_square = sample_square(ct_slice, view.box, pixel_mm, preprocessing.roi_size)
         if preprocessing.ct_window is not None:
             ct_square = np.clip(ct_square, *preprocessing.ct_window)
         image, without_contrast = hyper_image(
             grey_image(pet_square, preprocessing), grey_image(ct_square, preprocessing), preprocessing
         )
         images.append(image.astype(np.float32))
-        frames.append(_frame(view, ct, padded_fraction(ct_source.absent | pet_source.absent, view.box, pixel_mm)))
+        frames.append(_frame(view, ct, padded_fraction(ct_slice.absent | pet_slice.absent, view.box, pixel_mm)))
         flat.update(without_contrast)
     warnings = (*_field_warnings(accepted), *_pixel_warnings(frames, flat))
     stacked = np.stack(images)
@@ -212,7 +215,9 @@ def _lesion_in_box(mask: Mask, pet: Volume) -> Mask:
     return inside if highest > 0 else np.zeros_like(mask)
 
 
-def _view(z: int, mask: Mask, lesion: Mask, ct: Volume, preprocessing: Preprocessing, roi_is: RoiIs) -> SliceView:
+def _view(
+    z: int, mask: Mask, lesion: Mask, ct: Volume, preprocessing: Preprocessing, roi_is: Literal["lesion", "box"]
+) -> SliceView:
     """Place the square about the bounding box of slice or region, with a margin unless the box was drawn."""
     pixel_mm = _pixel_mm(ct)
     outline: Mask = mask[z] if preprocessing.box == "slice" else np.logical_or.reduce(mask, axis=0)
@@ -227,13 +232,15 @@ def _view(z: int, mask: Mask, lesion: Mask, ct: Volume, preprocessing: Preproces
     )
 
 
-def _ct_source(ct: Volume, z: int) -> Source:
+def ct_source(ct: Volume, z: int) -> Source:
+    """Return one CT slice in HU; padding and fillers below the 12-bit scale count as absent, and become air."""
     pixels = ct.voxels[z]
     absent = pixels < LOWEST_HU
     return Source(pixels, absent if ct.padding is None else absent | ct.padding[z], AIR_HU)
 
 
-def _pet_source(pet: Volume, z: int) -> Source:
+def pet_source(pet: Volume, z: int) -> Source:
+    """Return one PET slice; outside the PET field it is absent, and becomes 0."""
     pixels = pet.voxels[z]
     return Source(pixels, np.zeros(pixels.shape, np.bool_) if pet.padding is None else pet.padding[z], 0.0)
 
