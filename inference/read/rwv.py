@@ -1,0 +1,29 @@
+"""Real World Value Mapping objects: what other software says the SUV scale of a series is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pydicom.dataset import Dataset
+
+from inference.imaging.suv import RwvClaim
+from inference.read.header import codes, items, number, text
+
+REAL_WORLD_VALUE_MAPPING = "1.2.840.10008.5.1.4.1.1.67"
+SUV_BW_UNITS = frozenset({("{SUVbw}g/ml", "UCUM"), ("g/ml{SUVbw}", "UCUM")})  # the second is UCUM's own spelling
+
+
+def rwv_claims(datasets: Iterable[Dataset]) -> tuple[RwvClaim, ...]:
+    """Return the SUVbw slopes of the Real World Value Mappings among the datasets (PS3.3 A.46, C.7.6.16.2.11)."""
+    return tuple(
+        claim for ds in datasets if text(ds, "SOPClassUID") == REAL_WORLD_VALUE_MAPPING for claim in _claims(ds)
+    )
+
+
+def _claims(ds: Dataset) -> Iterator[RwvClaim]:
+    for group in items(ds, "ReferencedImageRealWorldValueMappingSequence"):
+        images = frozenset(text(item, "ReferencedSOPInstanceUID") for item in items(group, "ReferencedImageSequence"))
+        for mapping in items(group, "RealWorldValueMappingSequence"):
+            slope = number(mapping, "RealWorldValueSlope")
+            if slope is not None and SUV_BW_UNITS.intersection(codes(mapping, "MeasurementUnitsCodeSequence")):
+                yield RwvClaim(slope, images, text(ds, "SOPInstanceUID"))
