@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.findings import ModelUse
-from inference.engine.contract import Backend, EngineOptions, Float32NCHW, Result, Session, run_batched
+from inference.engine.contract import (
+    Backend,
+    EngineInputError,
+    EngineOptions,
+    Float32NCHW,
+    Result,
+    Session,
+    run_batched,
+)
 from inference.engine.onnx import OrtBackend
 from inference.models.manifest import ModelPackage, Preprocessing
 
@@ -67,7 +75,10 @@ def load_scorer(package: ModelPackage, backend: Backend, options: EngineOptions)
     """
     session = backend.load(package, options)
     golden = _read_golden(package)
-    deviation = _compare(golden, run_batched(session, np.ascontiguousarray(golden["image"], np.float32)))
+    try:
+        deviation = _compare(golden, run_batched(session, golden["image"]))
+    except EngineInputError as error:
+        raise ConfigurationError(f"{package.golden}: {error}") from error
     tolerance = package.manifest.tolerance["fp32"]
     if not deviation.prob <= tolerance.prob:
         session.close()
