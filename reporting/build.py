@@ -11,6 +11,7 @@ from pydicom import Dataset, dcmwrite
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import StudyFindings
 from reporting.context import ReportContext, ReportOptions, Revision
+from reporting.pages import page_images
 from reporting.refusal_sr import refusal_report
 from reporting.seg import segmentation
 from reporting.source_header import SourceImages
@@ -46,8 +47,9 @@ def build_objects(
     """
     context = ReportContext(findings, evidence, sources, content_datetime, revision, options)
     roi = segmentation(context) if context.scored else None
+    pages = page_images(context) if options.pages else None
     report = score_report(context, roi) if context.scored else refusal_report(context)
-    built = {"roi": roi, "report": report}
+    built = {"roi": roi, "pages": pages, "report": report}
     return tuple(
         ReportObject(kind, ds, ds.SOPClassUID, ds.SOPInstanceUID) for kind, ds in built.items() if ds is not None
     )

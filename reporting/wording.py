@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from egfr_dls.findings import LesionFinding, ModelUse, StudyFindings
 from egfr_dls.refusals import Remark
+from egfr_dls.score_text import score_text
 from egfr_dls.study import Pathway, RoiSource
 from reporting.egfr_status import EgfrStatus
 
@@ -69,13 +70,23 @@ def two_decimals(value: float) -> str:
     return f"{value:.2f}"
 
 
+def awaits_confirmation(lesion: LesionFinding) -> bool:
+    """Whether the region of interest was proposed and no person confirmed it."""
+    return lesion.roi_source is RoiSource.PROPOSED and not lesion.confirmed
+
+
 def unverified(findings: StudyFindings) -> bool:
-    """Whether a scored region of interest was proposed and no person confirmed it."""
-    return any(
-        lesion.roi_source is RoiSource.PROPOSED and not lesion.confirmed
-        for lesion in findings.lesions
-        if lesion.egfr_dls is not None
-    )
+    """Whether any scored region of interest awaits confirmation."""
+    return any(awaits_confirmation(lesion) for lesion in findings.lesions if lesion.egfr_dls is not None)
+
+
+def pdl1_sentence(findings: StudyFindings, cut_off: float) -> str:
+    """Return the PD-L1 image score with its cut-off, or that there is none."""
+    score = findings.patient.pdl1_dls
+    if score is None:
+        return "PD-L1 not scored."
+    side = "high" if score >= cut_off else "low"
+    return f"PDL1_DLS {score_text(score, cut_off)} ({side}, cut-off {cut_off_text(cut_off)})."
 
 
 def pathway_rationale(findings: StudyFindings) -> str:
@@ -88,9 +99,9 @@ def pathway_rationale(findings: StudyFindings) -> str:
 
 def roi_sentence(lesion: LesionFinding) -> str:
     """Return where a lesion's region of interest came from and whether a person confirmed it."""
-    confirmed = ""
-    if lesion.roi_source is RoiSource.PROPOSED:
-        confirmed = ", confirmed by a person" if lesion.confirmed else ", NOT confirmed by a person"
+    confirmed = ", NOT confirmed by a person" if awaits_confirmation(lesion) else ""
+    if lesion.roi_source is RoiSource.PROPOSED and lesion.confirmed:
+        confirmed = ", confirmed by a person"
     detail = f" ({lesion.roi_description})" if lesion.roi_description else ""
     return f"{lesion.label}: {ROI_SENTENCES[lesion.roi_source]}{confirmed}{detail}."
 

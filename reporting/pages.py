@@ -1,0 +1,85 @@
+"""The page images as one Multi-frame True Color Secondary Capture (PS3.3 A.8.5): what every archive can show."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
+
+from egfr_dls import PRODUCT_NAME, codes
+from reporting.context import ReportContext
+from reporting.header import code_item, stamp
+from reporting.page_content import pages
+from reporting.page_drawing import draw
+from reporting.refusal_sr import considered_images
+from reporting.seg import BODY_PART
+
+KIND = "pages"
+PAGE_NUMBER_VECTOR = 0x00182001
+
+
+def page_images(context: ReportContext) -> Dataset:
+    """Return the object: summary first, then one frame for each key slice."""
+    return page_object(context, np.stack([draw(page) for page in pages(context)]))
+
+
+def page_object(context: ReportContext, frames: NDArray[np.uint8]) -> Dataset:
+    """Return the object around its pixels.
+
+    Parameters
+    ----------
+    frames
+        uint8 ``[page, rows, columns, 3]``
+    """
+    ds = Dataset()
+    ds.SOPClassUID = MultiFrameTrueColorSecondaryCaptureImageStorage
+    ds.ImageType = ["DERIVED", "SECONDARY"]
+    ds.ConversionType = "WSD"
+    ds.BodyPartExamined = BODY_PART
+    ds.PatientOrientation = ""
+    ds.BurnedInAnnotation, ds.RecognizableVisualFeatures, ds.LossyImageCompression = "YES", "NO", "00"
+    _pixels(ds, frames)
+    sources = (
+        [context.image(uid) for uid in context.findings.images_read] if context.scored else considered_images(context)
+    )
+    ds.SourceImageSequence = [_source(image) for image in sources]
+    ds.DerivationDescription = "Summary and key slices of EGFR-DLS"
+    if any(lesion.cam_positive is not None for lesion in context.evidence.lesions):
+        ds.DerivationCodeSequence = [code_item(codes.CLASS_ACTIVATION)]
+    return stamp(ds, context, KIND)
+
+
+def pages_png(ds: Dataset) -> tuple[bytes, ...]:
+    """Return the pages of a built object as PNG files."""
+    shape = (int(ds.NumberOfFrames), int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel))
+    frames = np.frombuffer(ds.PixelData, dtype=np.uint8, count=int(np.prod(shape))).reshape(shape)
+    return tuple(_png(frame) for frame in frames)
+
+
+def _png(frame: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    imsave(buffer, frame, format="png", metadata={"Software": PRODUCT_NAME})
+    return buffer.getvalue()
+
+
+def _pixels(ds: Dataset, frames: NDArray[np.uint8]) -> None:
+    """Write Image Pixel, Multi-frame and Multi-frame Vector modules (PS3.3 C.7.6.3, C.7.6.6, C.8.6.2)."""
+    ds.NumberOfFrames, ds.Rows, ds.Columns, ds.SamplesPerPixel = frames.shape
+    ds.PhotometricInterpretation, ds.PlanarConfiguration = "RGB", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
+    if len(frames) > 1:  # type 1C: only where there are several frames
+        ds.FrameIncrementPointer = PAGE_NUMBER_VECTOR
+        ds.PageNumberVector = list(range(1, len(frames) + 1))
+    data = frames.tobytes()
+    ds.add_new("PixelData", "OB", data + b"\x00" * (len(data) % 2))
+
+
+def _source(image: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+    item.PurposeOfReferenceCodeSequence = [code_item(codes.SOURCE_IMAGE_FOR_PROCESSING)]
+    return item
