@@ -1,0 +1,60 @@
+"""The inputs digest: every byte and header value that a result depends on, and nothing that it does not.
+
+Not the order of arrival, the sender or the transfer syntax: the same patient sent again by another route is the same input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from egfr_dls.volume import Volume
+from inference.roi.region import Roi
+
+COPIED_GROUPS = (0x0008, 0x0010, 0x0020, 0x0040)  # patient, study and request attributes that the objects take over
+
+
+def inputs_sha256(volumes: Iterable[Volume], rois: Sequence[Roi], reference: Dataset) -> str:
+    """Return the digest of a scored study's inputs.
+
+    Parameters
+    ----------
+    volumes
+        what was read: the voxels carry the stored values and every factor applied to them
+    rois
+        the masks ``[z, y, x]`` on the CT grid, with where each came from
+    reference
+        the instance whose patient and study attributes the objects copy
+    """
+    digest = hashlib.sha256()
+    for volume in volumes:
+        for z, uid in enumerate(volume.sop_instance_uids):
+            digest.update(f"{uid}:{hashlib.sha256(volume.voxels[z].tobytes()).hexdigest()};".encode())
+        digest.update(repr(volume.geometry).encode())
+    for roi in rois:
+        digest.update(f"{roi.label}:{roi.tracking_uid}:{roi.source}:{roi.description}:{roi.mask.shape}".encode())
+        digest.update(np.packbits(roi.mask).tobytes())
+    digest.update(header_sha256(reference).encode())
+    return digest.hexdigest()
+
+
+def refused_inputs_sha256(sop_instance_uids: Iterable[str], refusal: str, reference: Dataset | None) -> str:
+    """Return the digest of a refused study's inputs: what was there, and why it was refused."""
+    digest = hashlib.sha256()
+    for uid in sorted(sop_instance_uids):
+        digest.update(f"{uid};".encode())
+    digest.update(refusal.encode())
+    digest.update(header_sha256(reference).encode() if reference is not None else b"none")
+    return digest.hexdigest()
+
+
+def header_sha256(reference: Dataset) -> str:
+    """Return the digest of the attributes that a report takes over from its reference instance."""
+    digest = hashlib.sha256()
+    for group in COPIED_GROUPS:
+        for element in reference.group_dataset(group):
+            digest.update(f"{element.tag}{element.VR}{element.value}".encode(errors="surrogateescape"))
+    return digest.hexdigest()

@@ -1,0 +1,117 @@
+"""The inference stage: a complete study becomes findings, and a report job, in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from egfr_dls import stage
+from egfr_dls.errors import StudyRefusedError
+from egfr_dls.findings import StudyFindings
+from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies
+from egfr_dls.ledger.jobs import Effect, Job
+from egfr_dls.refusals import RefusalCode
+from egfr_dls.settings import Settings
+from egfr_dls.stage import Clock
+from egfr_dls.store import Store, open_store
+from egfr_dls.study import StudyState
+from egfr_dls.telemetry import get_logger
+from inference.biomarkers.contract import Biomarker
+from inference.biomarkers.registry import BIOMARKERS, load_scorers
+from inference.engine.gate import Scorer
+from inference.read.series import group_series
+from inference.study_analysis import Analysis, analyse_study
+from inference.timing import Progress, silent
+
+
+class InferenceHandler:
+    """Scores one study a job; the networks are opened once."""
+
+    kind = "infer"
+
+    def __init__(self, settings: Settings, store: Store, clock: Clock = time.time, progress: Progress = silent) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._progress = progress
+        self._scorers: dict[str, Mapping[str, Scorer]] = {b.name: load_scorers(b, settings) for b in BIOMARKERS}
+
+    def handle(self, job: Job) -> Effect:
+        """Analyse the study and return what to write: findings, the study's state, and the report job."""
+        biomarker = next(b for b in BIOMARKERS if b.name == job.payload["biomarker"])
+        key = studies.study_key(self._store.site_key, job.study_instance_uid)
+        with structlog.contextvars.bound_contextvars(study_key=key, biomarker=biomarker.name):
+            started = time.perf_counter()
+            analysis = self._analyse(job, biomarker)
+            refusal = analysis.findings.refusal
+            get_logger().info(
+                "study_analysed",
+                state=analysis.findings.status,
+                code=refusal.code if refusal else None,
+                seconds=round(time.perf_counter() - started, 3),
+            )
+        evidence = self._store.objects.put(analysis.evidence.to_bytes())
+        return lambda tx: self._write(tx, job, analysis.findings, evidence)
+
+    def _analyse(self, job: Job, biomarker: Biomarker) -> Analysis:
+        self._progress("spool")
+        with self._store.ledger.read() as tx:
+            places = instances.locations(tx, job.study_instance_uid)
+        datasets = [dcmread(io.BytesIO(self._store.spool.read(place))) for place in places]
+        return analyse_study(
+            datasets,
+            biomarker,
+            self._scorers[biomarker.name],
+            self._settings,
+            refuse_as=_incomplete(datasets) if job.payload.get("forced") == "refuse" else None,
+            progress=self._progress,
+        )
+
+    def _write(self, tx: Tx, job: Job, found: StudyFindings, evidence: str) -> None:
+        now, uid = self._clock(), job.study_instance_uid
+        document, dedup = found.to_json(), findings_dedup(found)
+        added = results.add_findings(tx, uid, found.biomarker or "", dedup, document, evidence, job.created_at)
+        state = StudyState.SCORED if found.status == "scored" else StudyState.REFUSED
+        studies.move(tx, uid, state, now, refusal_code=found.refusal.code if found.refusal else None)
+        if added is not None:
+            jobs.enqueue(tx, "report", f"report-{added}", uid, {"findings_id": added}, now)
+        else:
+            self._already_delivered(tx, uid, now)
+
+    def _already_delivered(self, tx: Tx, study_instance_uid: str, now: float) -> None:
+        """Say so of a study whose findings did not change and whose report is where it should be."""
+        required = [d.name for d in self._settings.destinations if d.required]
+        if deliveries.report_arrived(tx, study_instance_uid, required):
+            studies.move(tx, study_instance_uid, StudyState.DELIVERED, now)
+
+
+def findings_dedup(found: StudyFindings) -> str:
+    """Return the key under which the same run is recognised: inputs, networks, configuration, version."""
+    parts = [found.inputs_sha256, found.configuration_sha256, found.product_version, str(found.refusal)]
+    parts += [m.sha256 if m else "" for m in (found.model, found.companion_model)]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _incomplete(datasets: Sequence[Dataset]) -> StudyRefusedError:
+    counts = ", ".join(f"{s.modality} {len(s.datasets)}" for s in group_series(datasets))
+    return StudyRefusedError(
+        RefusalCode.STUDY_INCOMPLETE,
+        "the last association that sent this study did not end in order (A-RELEASE) within [study] force_seconds; "
+        f"received: {counts}. "
+        "Needed: send the study again, or `egfr-dls studies force` to score what is there.",
+    )
+
+
+def main(settings: Settings, worker: str, stop: threading.Event) -> None:
+    """Score studies until ``stop`` is set."""
+    with open_store(settings) as store:
+        handler = InferenceHandler(settings, store)
+        get_logger().info("ready")
+        stage.run(store.ledger, handler, worker, stop)

@@ -1,0 +1,215 @@
+"""One study through one biomarker: series, volumes, regions, networks, findings.
+
+A study that cannot be scored is a result too: its findings are refused, with the reason and the fate of every series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from egfr_dls import PRODUCT_VERSION
+from egfr_dls.errors import StudyRefusedError
+from egfr_dls.evidence import EvidenceImages
+from egfr_dls.findings import ModelUse, PatientFinding, SeriesFinding, StudyFindings
+from egfr_dls.refusals import WarningCode
+from egfr_dls.settings import Settings
+from egfr_dls.volume import Volume
+from inference.biomarkers.contract import Biomarker, Conclusion, StudyInputs
+from inference.engine.gate import Scorer
+from inference.imaging.resample import Interpolation, volume_onto
+from inference.imaging.suv import SuvAssessment, assess_suv
+from inference.inputs import inputs_sha256, refused_inputs_sha256
+from inference.read.ct import read_ct
+from inference.read.pet import pet_slices, read_pet
+from inference.read.rwv import rwv_claims
+from inference.read.series import SeriesImages, group_series, series_facts
+from inference.roi.chest import labels_outside_chest
+from inference.roi.region import RoiResult, find_rois
+from inference.select import Selection, judge_series, select_pet_ct
+from inference.timing import Progress, Steps, silent
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What one run gave: the findings, and the pictures behind them."""
+
+    findings: StudyFindings
+    evidence: EvidenceImages
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What stays the same through one run."""
+
+    biomarker: Biomarker
+    scorers: Mapping[str, Scorer]
+    settings: Settings
+    steps: Steps
+
+    def use(self, task: str) -> ModelUse | None:
+        """Return the network of a task as findings name it."""
+        return self.scorers[task].use if task in self.scorers else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The selected series as volumes. ``pet`` is on its own grid, ``pet_on_ct`` on the CT's."""
+
+    pet: Volume
+    ct: Volume
+    pet_on_ct: Volume
+    suv: SuvAssessment
+    reference: Dataset
+
+
+def analyse_study(
+    datasets: Sequence[Dataset],
+    biomarker: Biomarker,
+    scorers: Mapping[str, Scorer],
+    settings: Settings,
+    *,
+    refuse_as: StudyRefusedError | None = None,
+    progress: Progress = silent,
+) -> Analysis:
+    """Score one study, or say why not.
+
+    Parameters
+    ----------
+    datasets
+        every instance of one study, of whatever kind
+    refuse_as
+        a refusal that holds unless the study has a more telling one of its own (it was not received whole)
+    """
+    run = _Run(biomarker, scorers, settings, Steps(progress))
+    with run.steps.step("series"):
+        series = group_series(datasets)
+        facts = [series_facts(s) for s in series]
+        judged = judge_series(facts)
+    try:
+        selection = select_pet_ct(facts)
+        if refuse_as is not None:
+            raise refuse_as
+        images = _read(series, selection, run.steps)
+        with run.steps.step("regions"):
+            found = _regions(images, _stored_rois(series, selection), settings)
+        with run.steps.step("networks"):
+            conclusion = _conclude(images, found, run)
+    except StudyRefusedError as refusal:
+        return _refused(series, judged, refusal, run)
+    return _scored(images, found, conclusion, selection.findings, run)
+
+
+def _read(series: Sequence[SeriesImages], selection: Selection, steps: Steps) -> _Images:
+    by_uid = {s.series_instance_uid: s for s in series}
+    pet_series, ct_series = by_uid[selection.pet.series_instance_uid], by_uid[selection.ct.series_instance_uid]
+    with steps.step("suv"):
+        claims = rwv_claims(ds for s in series if s.modality == "RWV" for ds in s.datasets)
+        suv = assess_suv(pet_slices(pet_series), rwv=claims)
+    with steps.step("pixels"):
+        pet, ct = read_pet(pet_series, suv.scale), read_ct(ct_series)
+    with steps.step("one grid"):
+        voxels = volume_onto(pet.voxels, pet.geometry, ct.geometry, Interpolation.LINEAR)
+        nearest = _nearest_slices(pet, ct)
+        pet_on_ct = Volume(voxels, ct.geometry, pet.unit, pet.series_instance_uid, pet.frame_of_reference_uid, nearest)
+    return _Images(pet, ct, pet_on_ct, suv, pet_series.datasets[0])
+
+
+def _nearest_slices(pet: Volume, ct: Volume) -> tuple[str, ...]:
+    """Return, for each CT slice, the SOP Instance UID of the PET slice nearest to it along the PET's normal."""
+    to_pet = pet.geometry.index_to_mm
+    indices = []
+    for z in range(ct.geometry.shape[0]):
+        x, y = (ct.geometry.shape[2] - 1) / 2, (ct.geometry.shape[1] - 1) / 2
+        centre = ct.geometry.index_to_mm @ [x, y, z, 1.0]
+        offset = float((centre[:3] - to_pet[:3, 3]) @ pet.geometry.direction[2])
+        indices.append(min(max(round(offset / pet.geometry.spacing_mm[0]), 0), pet.geometry.shape[0] - 1))
+    return tuple(pet.sop_instance_uids[i] for i in indices)
+
+
+def _stored_rois(series: Sequence[SeriesImages], selection: Selection) -> list[Dataset]:
+    wanted = {r.series_instance_uid for r in selection.rois}
+    return [ds for s in series if s.series_instance_uid in wanted for ds in s.datasets]
+
+
+def _regions(images: _Images, stored: Sequence[Dataset], settings: Settings) -> RoiResult:
+    return find_rois(
+        images.pet,
+        images.ct,
+        stored,
+        settings.biomarkers.pet_ct_egfr,
+        str(images.reference.StudyInstanceUID),
+        scale_failure=images.suv.failure,
+    )
+
+
+def _conclude(images: _Images, found: RoiResult, run: _Run) -> Conclusion:
+    inputs = StudyInputs(
+        volumes={"ct": images.ct, "pet": images.pet_on_ct},
+        rois=found.rois,
+        stored_roi_is=run.settings.biomarkers.pet_ct_egfr.stored_roi_is,
+        tracer_stated=not any(w.code == WarningCode.TRACER_NOT_STATED for w in images.suv.warnings),
+        outside_chest=labels_outside_chest(found.rois, images.ct),
+    )
+    return run.biomarker.analyse(inputs, run.scorers)
+
+
+def _scored(
+    images: _Images, found: RoiResult, conclusion: Conclusion, series: tuple[SeriesFinding, ...], run: _Run
+) -> Analysis:
+    findings = StudyFindings(
+        product_version=PRODUCT_VERSION,
+        study_instance_uid=str(images.reference.StudyInstanceUID),
+        biomarker=run.biomarker.name,
+        status="scored",
+        partial=conclusion.partial,
+        refusal=None,
+        model=run.use("egfr"),
+        companion_model=run.use("pdl1"),
+        series=series,
+        lesions=conclusion.lesions,
+        patient=conclusion.patient,
+        warnings=tuple(dict.fromkeys((*images.suv.warnings, *found.warnings, *conclusion.warnings))),
+        inputs_sha256=inputs_sha256((images.pet, images.ct), found.rois, images.reference),
+        configuration_sha256=run.settings.configuration_sha256,
+        images_read=conclusion.images_read,
+        reference_sop_instance_uid=str(images.reference.SOPInstanceUID),
+        timings_seconds=run.steps.seconds,
+    )
+    return Analysis(findings, conclusion.evidence)
+
+
+def _refused(
+    series: Sequence[SeriesImages], judged: tuple[SeriesFinding, ...], refusal: StudyRefusedError, run: _Run
+) -> Analysis:
+    shown = _middle_images(series)
+    reference = next((ds for ds in shown if ds.get("Modality") == "PT"), shown[0])
+    received = (str(ds.SOPInstanceUID) for s in series for ds in s.datasets)
+    findings = StudyFindings(
+        product_version=PRODUCT_VERSION,
+        study_instance_uid=str(reference.StudyInstanceUID),
+        biomarker=run.biomarker.name,
+        status="refused",
+        partial=False,
+        refusal=refusal.remark,
+        model=run.use("egfr"),
+        companion_model=run.use("pdl1"),
+        series=judged,
+        lesions=(),
+        patient=PatientFinding(),
+        warnings=(),
+        inputs_sha256=refused_inputs_sha256(received, str(refusal), reference),
+        configuration_sha256=run.settings.configuration_sha256,
+        images_read=tuple(str(ds.SOPInstanceUID) for ds in shown),
+        reference_sop_instance_uid=str(reference.SOPInstanceUID),
+        timings_seconds=run.steps.seconds,
+    )
+    return Analysis(findings, EvidenceImages((), pet_is_suv=False))
+
+
+def _middle_images(series: Sequence[SeriesImages]) -> list[Dataset]:
+    """Return one image of each image series (a refusal report shows what was considered), or whatever there is."""
+    images = [s.datasets[len(s.datasets) // 2] for s in series if s.modality in ("PT", "CT")]
+    return images or [s.datasets[0] for s in series]

@@ -1,0 +1,154 @@
+"""The reporting stage: findings become objects whose bytes are kept, and every destination gets its deliveries."""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import threading
+import time
+from datetime import datetime
+from typing import Any
+
+import structlog
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from sqlalchemy import Row
+
+from egfr_dls import stage
+from egfr_dls.evidence import EvidenceImages
+from egfr_dls.findings import StudyFindings
+from egfr_dls.ledger import Tx, deliveries, instances, results, studies
+from egfr_dls.ledger.jobs import Effect, Job
+from egfr_dls.ledger.results import BuiltObject
+from egfr_dls.settings import Destination, Settings
+from egfr_dls.stage import Clock
+from egfr_dls.store import Store, open_store
+from egfr_dls.telemetry import get_logger
+from egfr_dls.uids import OBJECT_KINDS, series_uid
+from reporting.build import ReportObject, build_objects, required_headers, to_bytes
+from reporting.context import Predecessor, ReportOptions, Revision
+from reporting.send import Sender
+from reporting.source_header import SourceImages
+
+# Why the deliveries of a demonstration network's results wait at a destination outside this machine.
+DEMONSTRATION = "DEMONSTRATION_NOT_ALLOWED"  # [inference] allow_demonstration_models
+
+
+class ReportHandler:
+    """Builds the objects of one revision a job, once; a re-send sends the kept bytes."""
+
+    kind = "report"
+
+    def __init__(self, settings: Settings, store: Store, clock: Clock = time.time) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._options = ReportOptions(settings.reporting.pages, settings.reporting.indeterminate_band)
+
+    def handle(self, job: Job) -> Effect:
+        """Build and keep the objects; return what to write: the objects and their deliveries."""
+        with self._store.ledger.read() as tx:
+            row = results.by_id(tx, job.payload["findings_id"])
+        found = StudyFindings.from_json(row.document)
+        if found.refusal is not None and not self._settings.reporting.refusals:
+            return lambda _tx: None
+        key = studies.study_key(self._store.site_key, job.study_instance_uid)
+        with structlog.contextvars.bound_contextvars(study_key=key):
+            started = time.perf_counter()
+            built = self._build(row, found)
+            get_logger().info("report_built", count=len(built), revision=row.revision, seconds=_since(started))
+        kept = [self._keep(made, row.content_at) for made in built]
+        return lambda tx: self._write(tx, row, found, kept)
+
+    def _build(self, row: Row[Any], found: StudyFindings) -> tuple[ReportObject, ...]:
+        evidence = EvidenceImages.from_bytes(self._store.objects.get(row.evidence))
+        return build_objects(
+            found,
+            evidence,
+            self._sources(found, evidence),
+            datetime.fromtimestamp(row.content_at),  # noqa: DTZ006  # DICOM dates and times are the site's local ones
+            self._revision(row, found),
+            self._options,
+        )
+
+    def _sources(self, found: StudyFindings, evidence: EvidenceImages) -> SourceImages:
+        wanted = [*required_headers(found, evidence), found.reference_sop_instance_uid or ""]
+        with self._store.ledger.read() as tx:
+            places = instances.location(tx, found.study_instance_uid, wanted)
+        headers: dict[str, Dataset] = {
+            uid: dcmread(io.BytesIO(self._store.spool.read(place)), stop_before_pixels=True)
+            for uid, place in places.items()
+        }
+        return SourceImages(headers, headers[found.reference_sop_instance_uid or ""])
+
+    def _revision(self, row: Row[Any], found: StudyFindings) -> Revision:
+        with self._store.ledger.read() as tx:
+            before = results.predecessor(tx, row.study_instance_uid, row.biomarker, "report", row.revision)
+            begun = {
+                kind: results.series_started_at(
+                    tx, series_uid(row.study_instance_uid, row.biomarker, kind, demonstration=found.demonstration)
+                )
+                for kind in OBJECT_KINDS
+            }
+        predecessor = None
+        if before is not None:
+            predecessor = Predecessor(
+                before.sop_class_uid, before.sop_instance_uid, before.series_instance_uid, before.study_instance_uid
+            )
+        dates = {kind: datetime.fromtimestamp(at) for kind, at in begun.items() if at is not None}  # noqa: DTZ006
+        return Revision(row.revision, predecessor, dates)
+
+    def _keep(self, made: ReportObject, content_at: float) -> BuiltObject:
+        return BuiltObject(
+            sop_instance_uid=str(made.sop_instance_uid),
+            series_instance_uid=str(made.dataset.SeriesInstanceUID),
+            sop_class_uid=str(made.sop_class_uid),
+            transfer_syntax_uid=str(made.dataset.file_meta.TransferSyntaxUID),
+            kind=made.kind,
+            sha256=self._store.objects.put(to_bytes(made)),
+            series_at=content_at,
+        )
+
+    def _write(self, tx: Tx, row: Row[Any], found: StudyFindings, kept: list[BuiltObject]) -> None:
+        results.add_objects(tx, row.id, row.study_instance_uid, kept)
+        uids = [made.sop_instance_uid for made in kept]
+        for destination in self._settings.destinations:
+            reason = DEMONSTRATION if self._must_stay_here(found, destination) else ""
+            deliveries.queue(tx, uids, destination.name, self._clock(), parked_reason=reason)
+            if reason:
+                get_logger().error("delivery_parked", destination=destination.name, reason=reason)
+
+    def _must_stay_here(self, found: StudyFindings, destination: Destination) -> bool:
+        allowed = self._settings.inference.allow_demonstration_models
+        return found.demonstration and not allowed and not is_loopback(destination.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a destination is on this machine, as written: a name other than localhost is never trusted to be."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def main(settings: Settings, worker: str, stop: threading.Event) -> None:
+    """Build reports and deliver them until ``stop`` is set."""
+    with open_store(settings) as store:
+        senders = [
+            threading.Thread(
+                target=Sender(settings, store, destination, worker, time.time).run,
+                args=(stop,),
+                name=f"sender-{destination.name}",
+            )
+            for destination in settings.destinations
+        ]
+        for thread in senders:
+            thread.start()
+        get_logger().info("ready", count=len(senders))
+        stage.run(store.ledger, ReportHandler(settings, store), worker, stop)
+        for thread in senders:
+            thread.join()
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
