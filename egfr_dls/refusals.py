@@ -68,6 +68,7 @@ class WarningCode(StrEnum):
     ROI_PROPOSED = "ROI_PROPOSED"
     ROI_AMBIGUOUS = "ROI_AMBIGUOUS"
     ROI_REFERENCE_MISSING = "ROI_REFERENCE_MISSING"
+    ROI_UNREADABLE = "ROI_UNREADABLE"  # a stored ROI cannot be read or placed; another one serves
     FOV_MARGIN = "FOV_MARGIN"
     FOV_LARGE = "FOV_LARGE"
     CROP_PADDED = "CROP_PADDED"

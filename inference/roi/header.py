@@ -76,15 +76,43 @@ def required(item: Dataset, keyword: str, ds: Dataset) -> Any:
     StudyRefusedError
         ``GEOMETRY_MISMATCH``, naming the keyword and the object
     """
-    value = item.get(keyword)
+    try:
+        value = item.get(keyword)
+    except ValueError as error:  # pydicom converts at access
+        raise unplaced(ds, f"{_tagged(keyword)} cannot be read: {error}") from error
     if value is None or (isinstance(value, Sequence) and len(value) == 0):
-        tag = tag_for_keyword(keyword) or 0
-        raise StudyRefusedError(
-            RefusalCode.GEOMETRY_MISMATCH,
-            f"{object_name(ds)}: {keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is missing; "
-            "the region cannot be placed on the images without it",
-        )
+        raise unplaced(ds, f"{_tagged(keyword)} is missing")
     return value
+
+
+def numbers(value: Any, count: int, keyword: str, ds: Dataset) -> tuple[float, ...]:
+    """Return so many decimal numbers.
+
+    Raises
+    ------
+    StudyRefusedError
+        ``GEOMETRY_MISMATCH``, naming what was found
+    """
+    try:
+        found = tuple(float(v) for v in value)
+    except (TypeError, ValueError) as error:
+        raise unplaced(ds, f"{_tagged(keyword)} holds {value!r}, needed {count} numbers") from error
+    if len(found) != count:
+        raise unplaced(ds, f"{_tagged(keyword)} holds {len(found)} values, needed {count}")
+    return found
+
+
+def unplaced(ds: Dataset, found: str) -> StudyRefusedError:
+    """Return the refusal of an object whose regions have no place on the images."""
+    return StudyRefusedError(
+        RefusalCode.GEOMETRY_MISMATCH,
+        f"{object_name(ds)}: {found}; the region cannot be placed on the images without it",
+    )
+
+
+def _tagged(keyword: str) -> str:
+    tag = tag_for_keyword(keyword) or 0
+    return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def concepts_of(item: Dataset, *keywords: str) -> tuple[CodedConcept, ...]:

@@ -34,16 +34,19 @@ TIE_PIXELS = 1e-6  # moves contours off pixel centres, so that a centre on an ed
 def structure_facts(rtstruct: Dataset) -> tuple[RoiFacts, ...]:
     """Return what the header says of each ROI that has closed contours."""
     filled = {number for number, contours in _contours(rtstruct).items() if contours}
-    observations = {int(item.ReferencedROINumber): item for item in rtstruct.get("RTROIObservationsSequence") or ()}
+    observations = {
+        int(required(item, "ReferencedROINumber", rtstruct)): item
+        for item in rtstruct.get("RTROIObservationsSequence") or ()
+    }
     items = rtstruct.get("StructureSetROISequence") or ()
     return tuple(
-        _facts(rtstruct, item, observations.get(int(item.ROINumber), Dataset()))
+        _facts(rtstruct, item, observations.get(int(required(item, "ROINumber", rtstruct)), Dataset()))
         for item in items
-        if int(item.ROINumber) in filled
+        if int(required(item, "ROINumber", rtstruct)) in filled
     )
 
 
-def structure_masks(rtstruct: Dataset, grid: Volume, numbers: Collection[int] | None = None) -> tuple[StoredRoi, ...]:
+def structure_masks(rtstruct: Dataset, grid: Volume, wanted: Collection[int] | None = None) -> tuple[StoredRoi, ...]:
     """Return the ROIs as bool ``[z, y, x]`` masks on the grid of a volume.
 
     A voxel belongs to a ROI when its centre lies inside an odd number of the contours of its plane (even-odd rule), so a
@@ -56,8 +59,8 @@ def structure_masks(rtstruct: Dataset, grid: Volume, numbers: Collection[int] | 
         RT Structure Set
     grid
         the PET or CT
-    numbers
-        ROI Numbers (3006,0022) wanted; None: all
+    wanted
+        ROI Numbers (3006,0022); None: all
 
     Raises
     ------
@@ -65,7 +68,7 @@ def structure_masks(rtstruct: Dataset, grid: Volume, numbers: Collection[int] | 
         ``ROI_REFERENCE_MISSING`` (other images), ``GEOMETRY_MISMATCH`` (contours that do not lie in slices)
     """
     require_reference(rtstruct, grid)
-    wanted = [f for f in structure_facts(rtstruct) if numbers is None or f.number in numbers]
+    structures = [f for f in structure_facts(rtstruct) if wanted is None or f.number in wanted]
     contours = _contours(rtstruct)
     return tuple(
         StoredRoi(
@@ -75,7 +78,7 @@ def structure_masks(rtstruct: Dataset, grid: Volume, numbers: Collection[int] | 
             ),
             method="voxel centres inside the contours, even-odd rule",
         )
-        for facts in wanted
+        for facts in structures
     )
 
 
@@ -86,7 +89,7 @@ def _facts(rtstruct: Dataset, item: Dataset, observation: Dataset) -> RoiFacts:
         concepts += (CodedConcept(interpreted, "RT ROI Interpreted Type", interpreted),)
     return RoiFacts(
         label=str(item.get("ROIName", "")),
-        number=int(item.ROINumber),
+        number=int(required(item, "ROINumber", rtstruct)),
         source=RoiSource.STORED_RTSTRUCT,
         sop_instance_uid=str(rtstruct.SOPInstanceUID),
         sop_class_uid=str(rtstruct.SOPClassUID),
@@ -102,7 +105,7 @@ def _contours(rtstruct: Dataset) -> dict[int, list[NDArray[np.float64]]]:
     """Return the closed contours of each ROI Number as float64 ``[point, 3]``, LPS mm."""
     contours: dict[int, list[NDArray[np.float64]]] = {}
     for item in rtstruct.get("ROIContourSequence") or ():
-        closed = contours.setdefault(int(item.ReferencedROINumber), [])
+        closed = contours.setdefault(int(required(item, "ReferencedROINumber", rtstruct)), [])
         for contour in item.get("ContourSequence") or ():
             if contour.get("ContourGeometricType") in FILLED_TYPES:
                 data = np.array(required(contour, "ContourData", rtstruct), dtype=float)

@@ -21,10 +21,12 @@ from inference.roi.header import (
     concepts_of,
     creator_of,
     datetime_of,
+    numbers,
     object_name,
     reference_of,
     require_reference,
     required,
+    unplaced,
 )
 from inference.roi.stored import RoiFacts, StoredRoi
 
@@ -35,10 +37,14 @@ SAME_LATTICE = 0.25  # voxels; nearest neighbour gives the stored pixel itself b
 
 def segment_facts(seg: Dataset) -> tuple[RoiFacts, ...]:
     """Return what the header says of each segment; the background of a label map (number 0) is none."""
-    return tuple(_facts(seg, item) for item in seg.get("SegmentSequence") or () if int(item.SegmentNumber) > 0)
+    return tuple(
+        _facts(seg, item)
+        for item in required(seg, "SegmentSequence", seg)
+        if int(required(item, "SegmentNumber", seg)) > 0
+    )
 
 
-def segment_masks(seg: Dataset, grid: Volume, numbers: Collection[int] | None = None) -> tuple[StoredRoi, ...]:
+def segment_masks(seg: Dataset, grid: Volume, wanted: Collection[int] | None = None) -> tuple[StoredRoi, ...]:
     """Return the segments as bool ``[z, y, x]`` masks on the grid of a volume.
 
     BINARY, FRACTIONAL (at or above half of the maximum) and LABELMAP. Frames are placed by their own Image Position
@@ -51,8 +57,8 @@ def segment_masks(seg: Dataset, grid: Volume, numbers: Collection[int] | None = 
         Segmentation or Label Map Segmentation, with pixels
     grid
         the PET or CT
-    numbers
-        Segment Numbers (0062,0004) wanted; None: all
+    wanted
+        Segment Numbers (0062,0004); None: all
 
     Raises
     ------
@@ -61,14 +67,14 @@ def segment_masks(seg: Dataset, grid: Volume, numbers: Collection[int] | None = 
         ``PIXELS_UNREADABLE`` (no decoder, or damaged pixels)
     """
     require_reference(seg, grid)
-    wanted = [f for f in segment_facts(seg) if numbers is None or f.number in numbers]
+    segments = [f for f in segment_facts(seg) if wanted is None or f.number in wanted]
     frames = _Frames.of(seg)
     offsets = frames.lattice_offsets(grid.geometry)
     own = None if offsets is not None else frames.own_grid()
     # On the lattice a frame goes to its place on the grid; otherwise into the object's own grid, which is then carried.
     shape = grid.geometry.shape if own is None else own.geometry.shape
     places = offsets if own is None else own.places
-    masks = {facts.number: np.zeros(shape, dtype=np.bool_) for facts in wanted}
+    masks = {facts.number: np.zeros(shape, dtype=np.bool_) for facts in segments}
     for index, number, pixels in _segment_frames(seg, frames, masks):
         _paste(masks[number], pixels, places[index])  # type: ignore[index]  # one of the two is set
     threshold = f"at or above {FRACTION_THRESHOLD:g} of the maximum fraction"
@@ -81,7 +87,7 @@ def segment_masks(seg: Dataset, grid: Volume, numbers: Collection[int] | None = 
             mask=masks[facts.number] if own is None else mask_onto(masks[facts.number], own.geometry, grid.geometry),
             method=method,
         )
-        for facts in wanted
+        for facts in segments
     )
 
 
@@ -90,7 +96,7 @@ def _facts(seg: Dataset, item: Dataset) -> RoiFacts:
     algorithm = " ".join(str(item.get(k) or "") for k in ("SegmentAlgorithmType", "SegmentAlgorithmName")).strip()
     return RoiFacts(
         label=str(item.get("SegmentLabel", "")),
-        number=int(item.SegmentNumber),
+        number=int(required(item, "SegmentNumber", seg)),
         source=RoiSource.STORED_SEG,
         sop_instance_uid=str(seg.SOPInstanceUID),
         sop_class_uid=str(seg.SOPClassUID),
@@ -131,26 +137,23 @@ class _Frames:
     def of(seg: Dataset) -> _Frames:
         """Read the functional groups (PS3.3 C.7.6.16), shared or per frame."""
         items = [_FrameGroups(seg, item) for item in required(seg, "PerFrameFunctionalGroupsSequence", seg)]
-        orientations = {
-            tuple(map(float, f.value("PlaneOrientationSequence", "ImageOrientationPatient"))) for f in items
-        }
-        spacings = {tuple(map(float, f.value("PixelMeasuresSequence", "PixelSpacing"))) for f in items}
+        orientations = {f.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6) for f in items}
+        spacings = {f.numbers("PixelMeasuresSequence", "PixelSpacing", 2) for f in items}
         if len(orientations) != 1 or len(spacings) != 1:
-            raise _misplaced(seg, f"frames of {len(orientations)} orientations and {len(spacings)} pixel spacings")
+            raise unplaced(seg, f"frames of {len(orientations)} orientations and {len(spacings)} pixel spacings")
         row_spacing, column_spacing = spacings.pop()
         step = items[0].optional("PixelMeasuresSequence", "SpacingBetweenSlices")
         thickness = items[0].optional("PixelMeasuresSequence", "SliceThickness")
         is_label_map = str(required(seg, "SegmentationType", seg)) == "LABELMAP"
+        positions = [f.numbers("PlanePositionSequence", "ImagePositionPatient", 3) for f in items]
         return _Frames(
             name=object_name(seg),
-            rows_columns=(int(seg.Rows), int(seg.Columns)),
-            positions=np.array([f.value("PlanePositionSequence", "ImagePositionPatient") for f in items], dtype=float),
-            axes=np.array(orientations.pop(), dtype=float).reshape(2, 3),
+            rows_columns=(int(required(seg, "Rows", seg)), int(required(seg, "Columns", seg))),
+            positions=np.array(positions),
+            axes=np.array(orientations.pop()).reshape(2, 3),
             spacing_mm=(row_spacing, column_spacing),
             step_mm=float(step or thickness) if step or thickness else None,
-            segments=None
-            if is_label_map
-            else tuple(int(f.value("SegmentIdentificationSequence", "ReferencedSegmentNumber")) for f in items),
+            segments=None if is_label_map else tuple(f.segment for f in items),
         )
 
     @cached_property
@@ -215,12 +218,20 @@ class _FrameGroups:
                     return item[keyword].value
         return None
 
-    def value(self, sequence: str, keyword: str) -> Any:
-        """Return a value without which the frame has no place."""
+    def numbers(self, sequence: str, keyword: str, count: int) -> tuple[float, ...]:
+        """Return the numbers without which the frame has no place."""
         found = self.optional(sequence, keyword)
         if found is None:
-            raise _misplaced(self.seg, f"no {keyword} in {sequence}, neither shared nor per frame")
-        return found
+            raise unplaced(self.seg, f"no {keyword} in {sequence}, neither shared nor per frame")
+        return numbers(found, count, keyword, self.seg)
+
+    @property
+    def segment(self) -> int:
+        """The frame's Segment Number."""
+        found = self.optional("SegmentIdentificationSequence", "ReferencedSegmentNumber")
+        if found is None:
+            raise unplaced(self.seg, "a frame without ReferencedSegmentNumber (0062,000B)")
+        return int(found)
 
 
 def _segment_frames(seg: Dataset, frames: _Frames, wanted: Collection[int]) -> Iterator[tuple[int, int, Mask]]:
@@ -236,7 +247,7 @@ def _segment_frames(seg: Dataset, frames: _Frames, wanted: Collection[int]) -> I
                 yield from ((i, number, pixels == number) for number in np.unique(pixels).tolist() if number in wanted)
             else:
                 yield i, frames.segments[i], pixels >= least
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (AttributeError, IndexError, NotImplementedError, RuntimeError, ValueError) as error:
         syntax = seg.file_meta.TransferSyntaxUID.name
         raise StudyRefusedError(
             RefusalCode.PIXELS_UNREADABLE,
@@ -254,9 +265,3 @@ def _paste(mask: Mask, pixels: Mask, offset: NDArray[np.int64]) -> None:
     x = slice(max(left, 0), min(left + columns, mask.shape[2]))
     if y.start < y.stop and x.start < x.stop:
         mask[z, y, x] |= pixels[y.start - top : y.stop - top, x.start - left : x.stop - left]
-
-
-def _misplaced(seg: Dataset, found: str) -> StudyRefusedError:
-    return StudyRefusedError(
-        RefusalCode.GEOMETRY_MISMATCH, f"{object_name(seg)}: {found}; every frame needs its place in the patient"
-    )

@@ -165,16 +165,28 @@ def _by_word(roi: RoiFacts) -> str | None:
 SAME_LESION_OVERLAP = 0.5  # of the smaller of two regions
 
 
-def one_per_lesion(rois: Sequence[StoredRoi]) -> tuple[StoredRoi, ...]:
+@dataclass(frozen=True, eq=False)
+class StoredLesion:
+    """The region that stands for a lesion, and the other regions of the same lesion."""
+
+    roi: StoredRoi
+    instead_of: tuple[StoredRoi, ...] = ()
+
+
+def one_per_lesion(rois: Sequence[StoredRoi]) -> tuple[StoredLesion, ...]:
     """Return one region for each lesion: the newer content date, then SEG before RTSTRUCT, then the larger.
 
     All masks are on one grid. Two regions are one lesion when they share half of the smaller.
     """
-    kept: list[StoredRoi] = []
+    lesions: list[StoredLesion] = []
     for roi in sorted(rois, key=_preference, reverse=True):
-        if not any(_overlap(roi.mask, other.mask) >= SAME_LESION_OVERLAP for other in kept):
-            kept.append(roi)
-    return tuple(kept)
+        for i, lesion in enumerate(lesions):
+            if _overlap(roi.mask, lesion.roi.mask) >= SAME_LESION_OVERLAP:
+                lesions[i] = StoredLesion(lesion.roi, (*lesion.instead_of, roi))
+                break
+        else:
+            lesions.append(StoredLesion(roi))
+    return tuple(lesions)
 
 
 def _preference(roi: StoredRoi) -> tuple[datetime, bool, int, int]:
