@@ -11,13 +11,10 @@ from pydicom import Dataset
 
 from egfr_dls.evidence import EvidenceImages, LesionEvidence
 from egfr_dls.findings import LesionFinding, StudyFindings
-from egfr_dls.score_text import score_text
 from reporting import source_header
-from reporting.egfr_status import EgfrStatus, egfr_status
 from reporting.identity import Device, device
+from reporting.printed_scores import PrintedScores
 from reporting.source_header import SourceImages
-
-CUT_OFF = 0.5  # of a PD-L1 score without companion network in the findings (Mu et al. 2020: the printed EGFR cut-off)
 
 
 @dataclass(frozen=True)
@@ -89,27 +86,10 @@ class ReportContext:
         """Whether the findings hold a score (false: a refusal report)."""
         return self.findings.status == "scored"
 
-    @property
-    def egfr_cut_off(self) -> float:
-        """The cut-off of the EGFR network."""
-        return CUT_OFF if self.findings.model is None else self.findings.model.cut_off
-
-    @property
-    def pdl1_cut_off(self) -> float:
-        """The cut-off of the PD-L1 network."""
-        return CUT_OFF if self.findings.companion_model is None else self.findings.companion_model.cut_off
-
-    def egfr_text(self, score: float) -> str:
-        """Return an EGFR-DLS as it is printed everywhere."""
-        return score_text(score, self.egfr_cut_off)
-
-    def pdl1_text(self, score: float) -> str:
-        """Return a PDL1_DLS as it is printed everywhere."""
-        return score_text(score, self.pdl1_cut_off)
-
-    def status(self, score: float) -> EgfrStatus:
-        """Return the side of the cut-off on which an unrounded EGFR-DLS lies."""
-        return egfr_status(score, self.egfr_cut_off, self.options.indeterminate_band)
+    @cached_property
+    def scores(self) -> PrintedScores:
+        """Printed forms, cut-offs and classes of the scores."""
+        return PrintedScores(self.findings, self.options.indeterminate_band)
 
     def evidence_of(self, lesion: LesionFinding) -> LesionEvidence | None:
         """Return the pixels of a lesion, if it has any."""

@@ -152,12 +152,12 @@ def _score_column(context: ReportContext) -> Iterator[Line | ScoreBar]:
     findings, patient = context.findings, context.findings.patient
     if patient.egfr_dls is not None:
         yield Line("EGFR-DLS", Tone.TITLE)
-        yield Line(context.egfr_text(patient.egfr_dls), Tone.SCORE)
-        yield ScoreBar(_all_scores(context), patient.egfr_dls, context.egfr_cut_off)
-        yield Line(wording.STATUS_SENTENCES[context.status(patient.egfr_dls)] + ".", Tone.STRONG)
+        yield Line(context.scores.egfr_text(patient.egfr_dls), Tone.SCORE)
+        yield ScoreBar(_all_scores(context), patient.egfr_dls, context.scores.egfr_cut_off)
+        yield Line(wording.STATUS_SENTENCES[context.scores.status(patient.egfr_dls)] + ".", Tone.STRONG)
         spread = wording.spread_sentence(patient.slice_sd, patient.n_slices)
-        yield Line(f"Cut-off {wording.cut_off_text(context.egfr_cut_off)}. {spread}.")
-    yield Line(wording.pdl1_sentence(findings, context.pdl1_cut_off))
+        yield Line(f"Cut-off {wording.cut_off_text(context.scores.egfr_cut_off)}. {spread}.")
+    yield Line(wording.pdl1_sentence(findings, context.scores.pdl1_cut_off))
     yield Line(wording.PATHWAY_SENTENCES[patient.pathway or Pathway.NO_SUGGESTION], Tone.STRONG)
     yield from (Line(text, Tone.SMALL) for text in [wording.pathway_rationale(findings)] if text)
     for lesion in findings.lesions:
@@ -172,7 +172,7 @@ def _all_scores(context: ReportContext) -> tuple[float, ...]:
 def _lesion_line(context: ReportContext, lesion: LesionFinding) -> Line:
     if lesion.reason is not None:
         return Line(f"{lesion.label}: not scored. {wording.remark_sentence(lesion.reason)}", Tone.CAUTION)
-    facts = [] if lesion.egfr_dls is None else [f"EGFR-DLS {context.egfr_text(lesion.egfr_dls)}"]
+    facts = [] if lesion.egfr_dls is None else [f"EGFR-DLS {context.scores.egfr_text(lesion.egfr_dls)}"]
     facts += [] if lesion.suv_max is None else [f"SUVmax {wording.two_decimals(lesion.suv_max)} g/ml"]
     tone = Tone.CAUTION if wording.awaits_confirmation(lesion) else Tone.BODY
     return Line(f"{wording.roi_sentence(lesion)} {', '.join(facts)}.", tone)
@@ -234,13 +234,13 @@ def _slice_page(
 def _slice_column(context: ReportContext, shown: ScoredSlice, pages_sentence: str) -> Iterator[Line | ScoreBar]:
     slice_scores, patient = shown.finding, context.findings.patient
     yield Line("EGFR-DLS of this slice", Tone.BODY)
-    yield Line(context.egfr_text(slice_scores.egfr_dls), Tone.SCORE)
-    yield ScoreBar((slice_scores.egfr_dls,), slice_scores.egfr_dls, context.egfr_cut_off)
+    yield Line(context.scores.egfr_text(slice_scores.egfr_dls), Tone.SCORE)
+    yield ScoreBar((slice_scores.egfr_dls,), slice_scores.egfr_dls, context.scores.egfr_cut_off)
     if slice_scores.pdl1_dls is not None:
-        yield Line(f"PDL1_DLS of this slice {context.pdl1_text(slice_scores.pdl1_dls)}")
+        yield Line(f"PDL1_DLS of this slice {context.scores.pdl1_text(slice_scores.pdl1_dls)}")
     if patient.egfr_dls is not None:
-        cut_off = wording.cut_off_text(context.egfr_cut_off)
-        yield Line(f"Patient: EGFR-DLS {context.egfr_text(patient.egfr_dls)}, cut-off {cut_off}")
+        cut_off = wording.cut_off_text(context.scores.egfr_cut_off)
+        yield Line(f"Patient: EGFR-DLS {context.scores.egfr_text(patient.egfr_dls)}, cut-off {cut_off}")
     yield Line(f"Position {slice_scores.position_mm:.1f} mm along the slice normal")
     yield Line(f"Square of {slice_scores.side_mm:.0f} mm, margin {slice_scores.margin_mm:.0f} mm", Tone.SMALL)
     if wording.awaits_confirmation(shown.lesion):

@@ -153,7 +153,7 @@ def _ct_series_uid(context: ReportContext) -> str:
 
 def _lesion_evaluations(context: ReportContext, lesion: LesionFinding) -> Iterator[QualitativeEvaluation]:
     if lesion.egfr_dls is not None:
-        yield evaluation(codes.EGFR_PREDICTION, context.status(lesion.egfr_dls).value)
+        yield evaluation(codes.EGFR_PREDICTION, context.scores.status(lesion.egfr_dls).value)
     yield evaluation(codes.ROI_SOURCE, _roi_source_code(lesion))
     if lesion.reason is not None:
         yield evaluation(codes.SCORING, codes.NOT_SCORED)
@@ -179,7 +179,7 @@ def _patient_group(context: ReportContext) -> Group:
     findings, patient = context.findings, context.findings.patient
     evaluations = [evaluation(codes.PATHWAY, pathway_code(context))]
     if patient.egfr_dls is not None:
-        evaluations.insert(0, evaluation(codes.EGFR_PREDICTION, context.status(patient.egfr_dls).value))
+        evaluations.insert(0, evaluation(codes.EGFR_PREDICTION, context.scores.status(patient.egfr_dls).value))
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=patient_tracking_uid(findings.study_instance_uid), identifier="Patient"
@@ -223,10 +223,10 @@ def _score_numbers(
     if egfr is None:
         return
     mean = concept(codes.MEAN)
-    yield _number(codes.EGFR_DLS, context.egfr_text(egfr), derivation=mean)
+    yield _number(codes.EGFR_DLS, context.scores.egfr_text(egfr), derivation=mean)
     if pdl1 is not None:
         companion = algorithm(context, context.findings.companion_model)
-        yield _number(codes.PDL1_DLS, context.pdl1_text(pdl1), derivation=mean, algorithm_id=companion)
+        yield _number(codes.PDL1_DLS, context.scores.pdl1_text(pdl1), derivation=mean, algorithm_id=companion)
     if slice_sd is not None:
         yield _number(codes.EGFR_DLS_SD, f"{slice_sd:.4f}", derivation=concept(codes.STANDARD_DEVIATION))
     if n_slices:
@@ -239,7 +239,7 @@ def _slice_number(context: ReportContext, score: SliceFinding) -> Measurement:
         SourceImageForMeasurement(context.image(uid).SOPClassUID, uid)
         for uid in (score.ct_sop_instance_uid, score.pet_sop_instance_uid)
     ]
-    return _number(codes.EGFR_DLS_SLICE, context.egfr_text(score.egfr_dls), referenced_images=images)
+    return _number(codes.EGFR_DLS_SLICE, context.scores.egfr_text(score.egfr_dls), referenced_images=images)
 
 
 def _number(name: Code, text: str, unit: Code = codes.NO_UNITS, **properties: Any) -> Measurement:

@@ -10,7 +10,7 @@ from egfr_dls.findings import LesionFinding, ModelUse, StudyFindings
 from egfr_dls.refusals import Remark
 from egfr_dls.score_text import score_text
 from egfr_dls.study import Pathway, RoiSource
-from reporting.egfr_status import EgfrStatus
+from reporting.printed_scores import EgfrStatus
 
 RESEARCH_USE = "Research use only, not for diagnosis."
 DEMONSTRATION = "DEMONSTRATION, not a patient result"
