@@ -68,12 +68,16 @@ def phantom_uid(seed: int, *parts: str | int) -> str:
     return derived_uid("phantom", seed, *parts)
 
 
+def phantom_labels(seed: int) -> tuple[int, int]:
+    """Return the EGFR and PD-L1 labels of a seed, independent of each other and of everything that is drawn."""
+    egfr, pdl1 = _streams(seed)[3].integers(2, size=2)
+    return int(egfr), int(pdl1)
+
+
 def make_phantom(seed: int) -> Phantom:
     """Return the phantom of this seed; the same seed gives the same voxels."""
-    anatomy_rng, lesion_rng, noise_rng, label_rng = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)
-    )
-    egfr, pdl1 = (int(v) for v in label_rng.integers(2, size=2))
+    anatomy_rng, lesion_rng, noise_rng, _ = _streams(seed)
+    egfr, pdl1 = phantom_labels(seed)
     organs = make_anatomy(anatomy_rng)
     hu, activity = paint(organs, CT_GRID)
     plans = plan_lesions(lesion_rng, organs)
@@ -89,6 +93,11 @@ def make_phantom(seed: int) -> Phantom:
         egfr=egfr,
         pdl1=pdl1,
     )
+
+
+def _streams(seed: int) -> tuple[np.random.Generator, ...]:
+    """Return the independent random streams of a phantom: anatomy, lesions, noise, labels."""
+    return tuple(np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
 
 
 def _ct(hu: FloatVolume, rng: np.random.Generator) -> FloatVolume:
