@@ -54,7 +54,7 @@ def score_lesion(
     hyper = prepare(ct, pet, roi.mask, egfr.preprocessing, roi_is=roi_is)
     warnings = tuple(Remark(w.code, f"{roi.label}: {w.message}") for w in hyper.warnings)
     if hyper.refusal is not None:
-        finding = _finding(ct, roi, None, None, (), hyper.refusal, len(hyper.refused))
+        finding = _finding(roi, None, None, (), hyper.refusal, len(hyper.refused))
         return LesionAnalysis(roi, finding, None, None, None, (), None, warnings)
     result = egfr.score(hyper.images)
     score = aggregate(result.prob, egfr.preprocessing)
@@ -63,7 +63,7 @@ def score_lesion(
         _slice(ct, pet, frame, printed, companion.by_slice.get(frame.slice_index))
         for frame, printed in zip(hyper.frames, score.printed_slices, strict=True)
     )
-    finding = _finding(ct, roi, score, companion.score, slices, None, len(hyper.refused))
+    finding = _finding(roi, score, companion.score, slices, None, len(hyper.refused))
     maps = _maps(egfr, result.cam)
     return LesionAnalysis(roi, finding, score, companion.score, companion.reason, hyper.frames, maps, warnings)
 
@@ -103,7 +103,6 @@ def _slice(ct: Volume, pet: Volume, frame: SliceFrame, egfr_dls: float, pdl1_dls
 
 
 def _finding(
-    ct: Volume,
     roi: Roi,
     egfr: LesionScore | None,
     pdl1: LesionScore | None,
@@ -117,7 +116,7 @@ def _finding(
         roi_source=roi.source,
         confirmed=roi.confirmed,
         tracking_uid=roi.tracking_uid,
-        volume_ml=float(roi.mask.sum()) * ct.geometry.voxel_ml if statistics is None else statistics.volume_ml,
+        volume_ml=roi.volume_ml,
         suv_max=None if statistics is None else statistics.suv_max,
         suv_mean=None if statistics is None else statistics.suv_mean,
         mtv_ml=None if statistics is None else statistics.mtv_ml,
