@@ -1,4 +1,4 @@
-"""The region of interest that a biomarker scores, wherever it came from."""
+"""The regions of interest that a biomarker scores: stored ones first, a proposal where there is none."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pydicom.dataset import Dataset
 
-from egfr_dls.refusals import Remark
+from egfr_dls.errors import StudyRefusedError
+from egfr_dls.refusals import SCALE_FAILURES, RefusalCode, Remark, WarningCode
+from egfr_dls.settings import PetCtEgfr
 from egfr_dls.study import RoiSource
 from egfr_dls.uids import derived_uid
-from egfr_dls.volume import Mask
-from inference.roi.lesion_statistics import RoiStatistics
+from egfr_dls.volume import Mask, Unit, Volume
+from inference.imaging.resample import mask_onto
+from inference.roi.lesion_statistics import RoiStatistics, lesion_statistics
+from inference.roi.propose_pet import ProposedRoi, propose_lesions
 from inference.roi.stored import RoiFacts
+from inference.roi.stored_search import PlacedTumour, StoredSearch, search_stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +83,113 @@ class RoiResult:
     warnings: tuple[Remark, ...]
 
 
-def ranked(rois: Sequence[Roi], study_instance_uid: str) -> tuple[Roi, ...]:
-    """Order lesions by TLG, or by volume where a TLG is unknown; label them and give each its Tracking UID."""
+def find_rois(
+    pet: Volume,
+    ct: Volume,
+    roi_datasets: Sequence[Dataset],
+    settings: PetCtEgfr,
+    study_instance_uid: str,
+    scale_failure: StudyRefusedError | None = None,
+) -> RoiResult:
+    """Return the lesions of a study, the primary (highest TLG; without SUV the largest) first.
+
+    Parameters
+    ----------
+    pet
+        SUVbw, or ``Unit.RELATIVE`` where the SUV scale failed; on its native grid
+    ct
+        HU; the masks of the result are on its grid
+    roi_datasets
+        the study's SEG and RTSTRUCT objects, with pixels; objects of other classes are passed over
+    scale_failure
+        why no SUV is known: a stored ROI may still be scored, a proposal may not
+
+    Raises
+    ------
+    StudyRefusedError
+        ``scale_failure`` itself; ``ROI_AMBIGUOUS``; ``NO_ROI``, ``NO_LUNG_FIELD``; what makes the only stored ROI unusable
+        (``ROI_REFERENCE_MISSING``, ``GEOMETRY_MISMATCH``, ``PIXELS_UNREADABLE``)
+    ConfigurationError
+        ``roi_label_pattern`` is not a regular expression
+    """
+    if scale_failure and (settings.suv_failure_policy == "refuse" or scale_failure.code not in SCALE_FAILURES):
+        raise scale_failure
+    stored = search_stored(roi_datasets, pet, ct, settings.roi_label_pattern)
+    if stored.tumours:
+        omitted = [Remark(WarningCode.SUV_OMITTED.value, _omitted(scale_failure))] if scale_failure else []
+        rois = [_stored_roi(tumour, pet) for tumour in stored.tumours]
+        return RoiResult(_ranked(rois, study_instance_uid), (*stored.unusable_remarks, *omitted))
+    ambiguity = stored.ambiguity
+    if ambiguity and settings.ambiguous_roi == "refuse":
+        raise StudyRefusedError(RefusalCode.ROI_AMBIGUOUS, ambiguity)
+    if scale_failure:
+        raise scale_failure
+    try:
+        proposals = _proposals(pet, ct, settings)
+    except StudyRefusedError as refusal:
+        raise _explained(refusal, stored) from refusal
+    lesions = _ranked([_proposed_roi(proposal, pet, ct) for proposal in proposals], study_instance_uid)
+    message = f"{len(lesions)} lesion(s) proposed by software, not confirmed by a reader"
+    doubt = [Remark(WarningCode.ROI_AMBIGUOUS.value, f"{ambiguity}; a ROI is proposed instead")] if ambiguity else []
+    return RoiResult(lesions, (Remark(WarningCode.ROI_PROPOSED.value, message), *doubt, *stored.unusable_remarks))
+
+
+def _stored_roi(tumour: PlacedTumour, pet: Volume) -> Roi:
+    drawn, home = tumour.drawn, tumour.home.geometry
+    return Roi(
+        label="",
+        mask=tumour.on_ct.mask,
+        source=drawn.source,
+        confirmed=True,
+        tracking_uid="",
+        volume_ml=float(np.count_nonzero(drawn.mask)) * home.voxel_ml,
+        statistics=lesion_statistics(pet, mask_onto(drawn.mask, home, pet.geometry)),
+        description=tumour.description,
+        stored=drawn,
+    )
+
+
+def _proposed_roi(proposal: ProposedRoi, pet: Volume, ct: Volume) -> Roi:
+    return Roi(
+        label="",
+        mask=proposal.on(ct.geometry),
+        source=RoiSource.PROPOSED,
+        confirmed=False,
+        tracking_uid="",
+        volume_ml=proposal.volume_ml,
+        statistics=lesion_statistics(pet, proposal.on(pet.geometry)),
+        description=proposal.description,
+    )
+
+
+def _proposals(pet: Volume, ct: Volume, settings: PetCtEgfr) -> tuple[ProposedRoi, ...]:
+    if settings.propose_roi and pet.unit is Unit.SUVBW:
+        return propose_lesions(pet, ct)
+    reason = "the PET has no SUV" if settings.propose_roi else "[biomarkers.pet_ct_egfr] propose_roi is false"
+    raise StudyRefusedError(
+        RefusalCode.NO_ROI,
+        f"the study has no stored ROI of a tumour and none is proposed ({reason}); send a SEG or RTSTRUCT of the tumour",
+    )
+
+
+def _explained(refusal: StudyRefusedError, stored: StoredSearch) -> StudyRefusedError:
+    """Refuse for what a person can mend: the stored ROI that could not be used, before the failed proposal."""
+    if stored.unusable:
+        first = stored.unusable[0]
+        return StudyRefusedError(first.code, f"{first.message}. Besides: {refusal.message}")
+    if stored.ambiguity:
+        return StudyRefusedError(refusal.code, f"{refusal.message}. Besides: {stored.ambiguity}")
+    return refusal
+
+
+def _omitted(failure: StudyRefusedError) -> str:
+    return (
+        f"SUV is not known and left out of the report: {failure.message} ({failure.code}); the score does not need it"
+    )
+
+
+def _ranked(rois: Sequence[Roi], study_instance_uid: str) -> tuple[Roi, ...]:
+    """Order lesions by TLG, or by volume where one is unknown; label them and give each its Tracking UID."""
     by_tlg = all(roi.statistics is not None for roi in rois)
     ordered = sorted(rois, key=lambda roi: -(roi.statistics.tlg_g if by_tlg and roi.statistics else roi.volume_ml))
     return tuple(_labelled(roi, f"Lesion {i}", study_instance_uid) for i, roi in enumerate(ordered, 1))
