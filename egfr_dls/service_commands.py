@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from egfr_dls import PRODUCT_VERSION, settings, supervisor, telemetry
+from egfr_dls import PRODUCT_VERSION, settings, stages, supervisor, telemetry
 from egfr_dls.installation import refuse_name_clash
 
 config_option = click.option(
     "--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file; else EGFR_DLS_CONFIG names it."
 )
-# stage -> module whose ``main(settings, worker, stop)`` is the stage.
-STAGES = {"listener": "listener.stage", "inference": "inference.stage", "reporter": "reporting.stage"}
 
 
 @click.command()
@@ -50,8 +45,7 @@ def _stage_command(stage: str, help_text: str) -> click.Command:
         telemetry.configure(loaded, stage, name)
         stop = threading.Event()
         supervisor.stop_on_signals(stop, supervised=supervised)
-        main: Callable[[settings.Settings, str, threading.Event], Any] = importlib.import_module(STAGES[stage]).main
-        main(loaded, name, stop)
+        stages.main_of(stage)(loaded, name, stop)
         telemetry.get_logger().info("stopped")
 
     return command

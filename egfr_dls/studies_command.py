@@ -122,8 +122,8 @@ def force(study: str, biomarker: str | None, config: Path | None) -> None:
         name = biomarker or "pet_ct_egfr"
         if name not in type(loaded.biomarkers).model_fields:
             raise UsageError(f"no biomarker {name}; there are: {', '.join(type(loaded.biomarkers).model_fields)}")
-        completion.complete(tx, uid, name, "operator", loaded, now)
-        return f"queued for {name}"
+        queued = completion.complete(tx, uid, name, "score", loaded, now)
+        return f"queued for {name}" if queued else "nothing to do: these instances were analysed, or are being analysed"
 
     _act(config, study, "force", effect)
 

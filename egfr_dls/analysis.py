@@ -1,0 +1,167 @@
+"""A folder of DICOM files through the stages of the service, over a private ledger and spool: one code path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from sqlalchemy import Row
+
+from egfr_dls import stages
+from egfr_dls.errors import EgfrDlsError, TemporaryFailureError, UsageError
+from egfr_dls.findings import ObjectEntry, StudyFindings, result_document
+from egfr_dls.ledger import completion, instances, jobs, results
+from egfr_dls.ledger.instances import IndexedInstance
+from egfr_dls.objectstore import write_atomically
+from egfr_dls.settings import Settings
+from egfr_dls.stage import Handler
+from egfr_dls.store import Store, open_store
+from egfr_dls.study import ReceivedInstance
+from egfr_dls.uids import OBJECT_KINDS, series_uid
+
+ROI_MODALITIES = frozenset({"SEG", "RTSTRUCT"})
+WORKER = "analyze"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call of `analyze` asks for. ``at`` is the time that stands in the objects, local and naive."""
+
+    path: Path
+    out: Path
+    study_instance_uid: str | None
+    biomarker: str
+    rois: tuple[Path, ...]
+    at: datetime | None
+
+
+@contextmanager
+def private_settings(load: Callable[[dict[str, Any]], Settings]) -> Iterator[Settings]:
+    """Give the site's settings over a store of their own that is gone afterwards: nothing of a running service is touched."""
+    with tempfile.TemporaryDirectory(prefix="egfr-dls-") as root:
+        yield load({"storage": {"root": root, "min_free_bytes": 0}, "ledger": {"url": ""}, "destinations": []})
+
+
+def analyse(
+    request: Request, settings: Settings, progress: Callable[[str], None]
+) -> tuple[dict[str, Any], StudyFindings]:
+    """Score the study under ``request.path`` and write ``result.json``, ``report.html`` and ``objects/`` to ``request.out``.
+
+    Returns
+    -------
+    the document of ``result.json``, and the findings that it shows
+
+    Raises
+    ------
+    UsageError
+        no DICOM, or several studies and none named
+    """
+    progress("files")
+    datasets = chosen_study(request)
+    at = request.at or stages.latest_acquisition(datasets) or datetime(1970, 1, 1)  # noqa: DTZ001  # DICOM's local time
+    with open_store(settings) as store:
+        study = str(datasets[0].StudyInstanceUID)
+        _ingest(store, datasets, at)
+        with store.ledger.begin() as tx:
+            completion.complete(tx, study, request.biomarker, "score", settings, at.timestamp())
+        _work(store, stages.inference_handler(settings, store, progress))
+        progress("report")
+        _work(store, stages.report_handler(settings, store))
+        progress("files out")
+        return _write_out(store, study, request.out, settings)
+
+
+def chosen_study(request: Request) -> list[Dataset]:
+    """Return the instances of the one study that is asked for, each once, with the given ROI files in place of its own."""
+    found, _ = stages.read_folder(request.path)
+    uids = sorted({str(ds.StudyInstanceUID) for ds in found})
+    wanted = request.study_instance_uid or (uids[0] if len(uids) == 1 else None)
+    if wanted is None:
+        raise UsageError(f"{request.path} holds {len(uids)} studies; name one with --study: {', '.join(uids)}")
+    if wanted not in uids:
+        raise UsageError(f"{request.path} does not hold study {wanted}; it holds {', '.join(uids)}")
+    own = {series_uid(wanted, request.biomarker, k, demonstration=d) for k in OBJECT_KINDS for d in (True, False)}
+    chosen = [ds for ds in found if ds.StudyInstanceUID == wanted and ds.get("SeriesInstanceUID") not in own]
+    if request.rois:
+        given = [ds for path in request.rois for ds in stages.read_folder(path)[0]]
+        chosen = [ds for ds in chosen if ds.get("Modality") not in ROI_MODALITIES] + given
+    if not chosen:
+        raise UsageError(f"{request.path} holds only results of egfr-dls itself; give the images")
+    return list({str(ds.SOPInstanceUID): ds for ds in chosen}.values())
+
+
+def _ingest(store: Store, datasets: Sequence[Dataset], at: datetime) -> None:
+    study, association = str(datasets[0].StudyInstanceUID), str(uuid.uuid4())
+    with store.ledger.begin() as tx:
+        for ds in datasets:
+            data = Path(str(ds.filename)).read_bytes()
+            entry = _entry(ds, study, association, at)
+            ref = store.spool.append(entry, [data])
+            frame = str(ds.get("FrameOfReferenceUID") or "")
+            digest = hashlib.sha256(data).hexdigest()
+            instances.add(tx, IndexedInstance(entry, ref, digest, frame, own=False), store.site_key, WORKER)
+
+
+def _entry(ds: Dataset, study_instance_uid: str, association_id: str, at: datetime) -> ReceivedInstance:
+    return ReceivedInstance(
+        sop_class_uid=str(ds.get("SOPClassUID") or ""),
+        sop_instance_uid=str(ds.SOPInstanceUID),
+        study_instance_uid=study_instance_uid,  # a ROI given by hand belongs to the study it is given for
+        series_instance_uid=str(ds.get("SeriesInstanceUID") or ""),
+        modality=str(ds.get("Modality") or ""),
+        transfer_syntax_uid=str(ds.file_meta.get("TransferSyntaxUID") or ""),
+        calling_ae_title="",
+        called_ae_title="",
+        peer_address="",
+        association_id=association_id,
+        received_at=at.astimezone(UTC),
+    )
+
+
+def _work(store: Store, handler: Handler) -> None:
+    """Do the one job of a kind, here and now; what the service would retry or bury is told to the caller instead."""
+    with store.ledger.begin() as tx:
+        job = jobs.claim(tx, handler.kind, WORKER, datetime.now(UTC).timestamp())
+    if job is None:
+        return
+    try:
+        effect = handler.handle(job)
+    except TemporaryFailureError as error:
+        raise EgfrDlsError(str(error)) from error
+    with store.ledger.begin() as tx:
+        jobs.finish(tx, job, effect)
+
+
+def _write_out(
+    store: Store, study_instance_uid: str, out: Path, settings: Settings
+) -> tuple[dict[str, Any], StudyFindings]:
+    with store.ledger.read() as tx:
+        row = results.newest(tx, study_instance_uid)
+        if row is None:
+            raise EgfrDlsError("the analysis left no findings")
+        built = results.objects_of(tx, row.id)
+    entries = tuple(_write_object(store, made, out) for made in built)
+    for stale in set(OBJECT_KINDS) - {e.kind for e in entries}:
+        (out / "objects" / f"{stale}.dcm").unlink(missing_ok=True)
+    found = StudyFindings.from_json(row.document)
+    document = result_document(found, datetime.now(UTC).isoformat(), entries)
+    pages = next((dcmread(out / e.path) for e in entries if e.kind == "pages"), None)
+    write_atomically(out / "report.html", stages.report_html(found, pages, entries, settings).encode())
+    write_atomically(out / "result.json", (json.dumps(document, indent=2) + "\n").encode())
+    return document, found
+
+
+def _write_object(store: Store, made: Row[Any], out: Path) -> ObjectEntry:
+    (out / "objects").mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "objects" / f"{made.kind}.dcm", store.objects.get(made.sha256))
+    return ObjectEntry(made.kind, f"objects/{made.kind}.dcm", made.sop_class_uid, made.sop_instance_uid)

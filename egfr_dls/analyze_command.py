@@ -1,0 +1,61 @@
+"""`egfr-dls analyze`: a folder of DICOM files without a network."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from egfr_dls import analysis, settings, stages
+from egfr_dls.errors import ExitCode, UsageError
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file; defaults without it.")
+@click.option("--study", "study_uid", help="StudyInstanceUID, where PATH holds several studies.")
+@click.option("--biomarker", default="pet_ct_egfr", show_default=True, help="Score for this biomarker.")
+@click.option(
+    "--roi", "rois", multiple=True, type=click.Path(path_type=Path), help="SEG or RTSTRUCT; beats those in PATH."
+)
+@click.option("--at", "at", help="Date and time that stand in the objects (ISO 8601); default: of the acquisition.")
+@click.option("--json", "as_json", is_flag=True, help="Print result.json on standard output.")
+def analyze(
+    path: Path,
+    out: Path,
+    config: Path | None,
+    study_uid: str | None,
+    biomarker: str,
+    rois: tuple[Path, ...],
+    at: str | None,
+    as_json: bool,  # click passes flags so
+) -> int:
+    """Score the study in PATH (a file or a folder, read recursively) and write result.json, report.html and objects/."""
+    request = analysis.Request(path, out, study_uid, biomarker, rois, _moment(at))
+    if biomarker not in settings.Biomarkers.model_fields:
+        raise UsageError(f"no biomarker {biomarker}; there are: {', '.join(settings.Biomarkers.model_fields)}")
+    console = Console(stderr=True)
+    with (
+        analysis.private_settings(lambda own: settings.load(config, own)) as loaded,
+        console.status("starting") as status,
+    ):
+        document, found = analysis.analyse(request, loaded, lambda step: status.update(f"{step} ..."))
+    if as_json:
+        click.echo(json.dumps(document))
+    else:
+        click.echo(stages.report_text(found, loaded))
+        click.echo(f"written to {out}: result.json, report.html, objects/")
+    return int(ExitCode.REFUSED if document["refusal"] else ExitCode.DONE)
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError as error:
+        raise UsageError(f"--at {text}: not a date and time; needed: ISO 8601, as 2026-01-31T09:30:00") from error
