@@ -66,6 +66,9 @@ class Spool(Protocol):
     def records(self, since: Mapping[str, int]) -> Iterator[SpooledRecord]:
         """Yield every whole record past the given offset of each segment."""
 
+    def sync(self, segment: str) -> None:
+        """Make what ``records`` showed of a segment durable, also what its writer has not synced yet."""
+
     def free_bytes(self) -> int:
         """Return the space left, bytes."""
 
@@ -111,6 +114,11 @@ class DirectorySpool:
             start = since.get(path.name, 0)
             if path.stat().st_size > start:
                 yield from _scan(path, start)
+
+    def sync(self, segment: str) -> None:
+        """Sync a segment to the disk; cheap where its writer has done so."""
+        with (self._folder / segment).open("rb") as file:
+            os.fdatasync(file.fileno())
 
     def free_bytes(self) -> int:
         """Return the space left on the spool's disk for an ordinary user, bytes."""

@@ -67,7 +67,6 @@ def add(tx: Tx, found: IndexedInstance, site_key: bytes, listener: str) -> None:
     ).scalars().all()  # fmt: skip
     if found.sha256 in known:
         return
-    fills_role = entry.modality in INPUT_MODALITIES
     studies.ensure(tx, entry.study_instance_uid, site_key, received_at)
     tx.execute(
         upsert(series)
@@ -83,25 +82,38 @@ def add(tx: Tx, found: IndexedInstance, site_key: bytes, listener: str) -> None:
     tx.execute(insert(instance).values(**_row(found, received_at), conflict=bool(known)))
     if known:
         studies.flag_conflict(tx, entry.study_instance_uid)
-    if fills_role:
+    elif entry.modality in INPUT_MODALITIES:
         studies.received_input(tx, entry.study_instance_uid, received_at)
 
 
-def end_association(tx: Tx, association_id: str, state: AssociationState) -> None:
-    """Record how an association ended; one that brought no instance has no row and needs none."""
+def release_association(tx: Tx, association_id: str, listener: str, at: float) -> None:
+    """Record that an association ended in order, also when the indexer meets its release before its last instances."""
     tx.execute(
-        update(association)
-        .where(association.c.association_id == association_id, association.c.state == AssociationState.OPEN)
-        .values(state=state)
+        upsert(association)
+        .values(
+            association_id=association_id,
+            listener=listener,
+            calling_ae_title="",
+            state=AssociationState.RELEASED,
+            last_record_at=at,
+        )
+        .on_conflict_do_update(index_elements=["association_id"], set_={"state": AssociationState.RELEASED})
     )
 
 
-def abort_open_associations(tx: Tx, listener: str) -> int:
-    """Mark what a listener of this name left open when it died; called before it accepts again."""
-    ended = tx.execute(
+def abort_association(tx: Tx, association_id: str) -> None:
+    """Record that an association is gone without a release; one that brought no instance has no row and needs none."""
+    tx.execute(
         update(association)
-        .where(association.c.listener == listener, association.c.state == AssociationState.OPEN)
+        .where(association.c.association_id == association_id, association.c.state == AssociationState.OPEN)
         .values(state=AssociationState.ABORTED)
+    )
+
+
+def abort_open_associations(tx: Tx) -> int:
+    """Mark what a listener that died left open; called by the only listener of this spool before it accepts again."""
+    ended = tx.execute(
+        update(association).where(association.c.state == AssociationState.OPEN).values(state=AssociationState.ABORTED)
     )
     return ended.rowcount
 
@@ -162,7 +174,10 @@ def _touch_association(tx: Tx, entry: ReceivedInstance, listener: str, at: float
             state=AssociationState.OPEN,
             last_record_at=at,
         )
-        .on_conflict_do_update(index_elements=["association_id"], set_={"last_record_at": at})
+        .on_conflict_do_update(
+            index_elements=["association_id"],
+            set_={"last_record_at": at, "calling_ae_title": entry.calling_ae_title},
+        )
     )
     tx.execute(
         upsert(association_study)

@@ -1,0 +1,82 @@
+"""The step from RECEIVING to COMPLETE: the study's state and its inference job change in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from sqlalchemy import select, update
+
+from egfr_dls.findings import StudyFindings
+from egfr_dls.ledger import deliveries, instances, jobs, results, studies
+from egfr_dls.ledger.engine import Tx
+from egfr_dls.ledger.schema import job
+from egfr_dls.settings import Settings
+from egfr_dls.study import StudyState
+
+KIND = "infer"
+Forced = Literal["refuse", "score"]
+
+
+def complete(
+    tx: Tx, study_instance_uid: str, biomarker: str, forced: Forced | None, settings: Settings, now: float
+) -> bool:
+    """Complete a study and queue its inference; return whether there is something to infer.
+
+    The same instances under the same configuration are never analysed twice: then the study goes back to where that analysis
+    had led. A job for an earlier set of instances that nobody has begun is cancelled.
+
+    Parameters
+    ----------
+    forced
+        the study is not whole: refuse it with that reason, or score what there is
+    now
+        UTC seconds
+    """
+    if not studies.move(tx, study_instance_uid, StudyState.COMPLETE, now):
+        return False
+    dedup = _dedup(tx, study_instance_uid, biomarker, forced, settings.configuration_sha256)
+    tx.execute(
+        update(job)
+        .where(job.c.study_instance_uid == study_instance_uid, job.c.kind == KIND, job.c.state == "ready")
+        .where(job.c.dedup != dedup)
+        .values(state="cancelled")
+    )
+    if jobs.enqueue(tx, KIND, dedup, study_instance_uid, {"biomarker": biomarker, "forced": forced}, now):
+        return True
+    return _analysed_before(tx, study_instance_uid, biomarker, dedup, settings, now)
+
+
+def _dedup(tx: Tx, study_instance_uid: str, biomarker: str, forced: Forced | None, configuration: str) -> str:
+    rows = instances.content_digest_rows(tx, study_instance_uid)
+    key = json.dumps([study_instance_uid, biomarker, rows, configuration, forced])
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _analysed_before(
+    tx: Tx, study_instance_uid: str, biomarker: str, dedup: str, settings: Settings, now: float
+) -> bool:
+    state = tx.execute(select(job.c.state).where(job.c.dedup == dedup)).scalar_one()
+    if state == "cancelled":
+        tx.execute(update(job).where(job.c.dedup == dedup).values(state="ready", attempts=0, run_at=now))
+        return True
+    if state == "dead":
+        studies.move(tx, study_instance_uid, StudyState.FAILED, now, failure="DEAD_JOB")
+    elif state == "done":
+        _return_to_result(tx, study_instance_uid, biomarker, settings, now)
+    return False  # ready or leased: it is on its way
+
+
+def _return_to_result(tx: Tx, study_instance_uid: str, biomarker: str, settings: Settings, now: float) -> None:
+    found = results.current(tx, study_instance_uid, biomarker)
+    if found is None:
+        studies.move(tx, study_instance_uid, StudyState.NOT_APPLICABLE, now)
+        return
+    refusal = StudyFindings.from_json(found.document).refusal
+    code = refusal.code if refusal else None
+    state = StudyState.REFUSED if refusal else StudyState.SCORED
+    studies.move(tx, study_instance_uid, state, now, refusal_code=code)
+    required = [destination.name for destination in settings.destinations if destination.required]
+    if deliveries.report_arrived(tx, study_instance_uid, required):
+        studies.move(tx, study_instance_uid, StudyState.DELIVERED, now, refusal_code=code)

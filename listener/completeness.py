@@ -1,0 +1,90 @@
+"""When is a study complete, and which biomarker does it ask for? Pure: a table of rules, asked in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from egfr_dls.ledger.studies import StudySnapshot
+from egfr_dls.settings import Study
+
+
+class WaitReason(StrEnum):
+    """What a study still waits for."""
+
+    OPEN_ASSOCIATION = "open_association"
+    QUIET_TIME = "quiet_time"
+    INTERRUPTED = "interrupted"
+    PAIR_MISSING = "pair_missing"
+    OPERATOR = "operator"  # force_action = "wait": `egfr-dls studies force` ends it
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not yet."""
+
+    reason: WaitReason
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Analyse it. ``forced``: the force time ran out before it was complete, and what the settings say to do then."""
+
+    biomarker: str
+    forced: Literal["refuse", "score"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotApplicable:
+    """No biomarker asks for it."""
+
+
+Decision = Wait | Complete | NotApplicable
+
+
+@dataclass(frozen=True, slots=True)
+class BiomarkerRule:
+    """Which studies ask for a biomarker (they hold ``asks_for``), and the modalities that it needs in one frame of reference."""
+
+    biomarker: str
+    asks_for: str
+    needs: frozenset[str]
+
+
+RULES: tuple[BiomarkerRule, ...] = (BiomarkerRule("pet_ct_egfr", "PT", frozenset({"PT", "CT"})),)
+
+
+def decide(study: StudySnapshot, now: float, settings: Study, rules: Sequence[BiomarkerRule] = RULES) -> Decision:
+    """Decide what happens to a study that receives, all of whose records are indexed. The first line that holds decides.
+
+    Parameters
+    ----------
+    now
+        UTC seconds
+    rules
+        those of the enabled biomarkers; the first one that the study asks for counts
+    """
+    rule = next((r for r in rules if any(s.modality == r.asks_for for s in study.series)), None)
+    if study.open_associations:
+        return Wait(WaitReason.OPEN_ASSOCIATION)
+    if now - study.last_instance_at < settings.quiet_seconds:
+        return Wait(WaitReason.QUIET_TIME)
+    if rule is None:
+        return NotApplicable()  # a later instance reopens it
+    if _has_pair(study, rule) and not study.interrupted:
+        return Complete(rule.biomarker)
+    if now - study.first_seen_at < settings.force_seconds:
+        return Wait(WaitReason.INTERRUPTED if study.interrupted else WaitReason.PAIR_MISSING)
+    if settings.force_action == "wait":
+        return Wait(WaitReason.OPERATOR)
+    return Complete(rule.biomarker, settings.force_action)
+
+
+def _has_pair(study: StudySnapshot, rule: BiomarkerRule) -> bool:
+    """Whether one frame of reference holds every modality that the rule needs (PS3.3 C.7.4.1)."""
+    frames = {s.frame_of_reference_uid for s in study.series if s.frame_of_reference_uid}
+    return any(
+        rule.needs <= {s.modality for s in study.series if s.frame_of_reference_uid == frame} for frame in frames
+    )

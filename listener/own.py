@@ -1,0 +1,64 @@
+"""The loop guard: our own results, sent back by a PACS that forwards everything, are counted and start nothing."""
+
+from __future__ import annotations
+
+import io
+import struct
+from functools import lru_cache
+from itertools import product
+
+from pydicom import dcmread
+from pydicom.uid import SegmentationStorage
+
+from egfr_dls.study import ReceivedInstance
+from egfr_dls.uids import CODING_SCHEME_UID, OBJECT_KINDS, series_uid
+from listener.completeness import RULES
+
+_SCHEME = CODING_SCHEME_UID.encode()
+_SCANNED = frozenset({"PT", "CT", "MR"})  # made by scanners: not searched for our coding scheme
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OSError,
+    NotImplementedError,
+    RecursionError,
+    struct.error,
+)
+
+
+def is_own(entry: ReceivedInstance, part10: bytes, *, known: bool) -> bool:
+    """Whether an instance is our own object come back.
+
+    It is when its SOP Instance UID is in the object table (``known``); and, so that a lost ledger starts no loop, when it lies
+    in a series whose UID we derive or names our coding scheme (0008,010C). Except for a SEG that is not ours under its UID
+    and in which a person has had a hand: that is a corrected region of interest, an input.
+    """
+    if known:
+        return True
+    looks_ours = entry.series_instance_uid in _our_series(entry.study_instance_uid) or (
+        entry.modality not in _SCANNED and _SCHEME in part10
+    )
+    return looks_ours and not _is_corrected_seg(entry, part10)
+
+
+@lru_cache(maxsize=1024)
+def _our_series(study_instance_uid: str) -> frozenset[str]:
+    """Return the Series Instance UIDs that our objects of this study can have."""
+    return frozenset(
+        series_uid(study_instance_uid, rule.biomarker, kind, demonstration=demonstration)
+        for rule, kind, demonstration in product(RULES, OBJECT_KINDS, (False, True))
+    )
+
+
+def _is_corrected_seg(entry: ReceivedInstance, part10: bytes) -> bool:
+    """Whether a segment's Segment Algorithm Type (0062,0008) is MANUAL or SEMIAUTOMATIC (PS3.3 C.8.20.2)."""
+    if entry.sop_class_uid != SegmentationStorage:
+        return False
+    try:
+        ds = dcmread(io.BytesIO(part10), stop_before_pixels=True, specific_tags=["SegmentSequence"])
+        types = {str(item.get("SegmentAlgorithmType", "AUTOMATIC")) for item in ds.get("SegmentSequence", [])}
+    except _UNREADABLE:
+        return False
+    return bool(types - {"AUTOMATIC"})

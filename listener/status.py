@@ -1,0 +1,103 @@
+"""What a sender is told: C-STORE statuses and A-ASSOCIATE-RJ reasons, each with its clause.
+
+What does a full disk give the scanner? ``FAULTS[Fault.DISK_FULL]``: A700H, Refused: Out of Resources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum, StrEnum
+
+from egfr_dls.errors import EgfrDlsError
+
+
+class StoreStatus(IntEnum):
+    """Status (0000,0900) of a C-STORE-RSP (PS3.4 table B.2-1; PS3.7 9.1.1.1.9 and Annex C)."""
+
+    SUCCESS = 0x0000  # PS3.7 C.1.1: the instance is on the disk
+    PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.6: a defect of ours
+    SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.18
+    OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3, A7xx: the sender may try again later
+    DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900  # PS3.4 B.2.3, A9xx: the sender must not repeat it unchanged
+    CANNOT_UNDERSTAND = 0xC000  # PS3.4 B.2.3, Cxxx: the sender must not repeat it unchanged
+
+
+class Fault(StrEnum):
+    """Why an instance is not taken; also the ``reason`` of the log event ``instance_refused``."""
+
+    DISK_FULL = "disk_full"
+    DISK_FLOOR = "disk_floor"
+    NO_STUDY_UID = "no_study_uid"
+    NO_SERIES_UID = "no_series_uid"
+    NO_SOP_UID = "no_sop_uid"
+    UID_FORM = "uid_form"
+    INSTANCE_MISMATCH = "instance_mismatch"
+    CLASS_MISMATCH = "class_mismatch"
+    CONTEXT_MISMATCH = "context_mismatch"
+    CUT_SHORT = "cut_short"
+    MALFORMED = "malformed"
+    NESTED_TOO_DEEP = "nested_too_deep"
+    INFLATED_TOO_LARGE = "inflated_too_large"
+    DEFECT = "defect"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The status of a C-STORE-RSP and its Error Comment (0000,0902), LO: at most 64 characters, never a header value."""
+
+    status: StoreStatus
+    comment: str = ""
+
+
+SUCCESS = Answer(StoreStatus.SUCCESS)
+
+_RESOURCES, _MISMATCH = StoreStatus.OUT_OF_RESOURCES, StoreStatus.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
+_UNREADABLE = StoreStatus.CANNOT_UNDERSTAND
+
+FAULTS: dict[Fault, Answer] = {
+    Fault.DISK_FULL: Answer(_RESOURCES, "Not stored: the disk is full or failing"),
+    Fault.DISK_FLOOR: Answer(_RESOURCES, "Not stored: free space is below the limit"),
+    Fault.NO_STUDY_UID: Answer(_MISMATCH, "No Study Instance UID (0020,000D)"),
+    Fault.NO_SERIES_UID: Answer(_MISMATCH, "No Series Instance UID (0020,000E)"),
+    Fault.NO_SOP_UID: Answer(_MISMATCH, "No SOP Class or Instance UID (0008,0016), (0008,0018)"),
+    Fault.UID_FORM: Answer(_MISMATCH, "A UID is not of the form of PS3.5 9.1"),
+    Fault.INSTANCE_MISMATCH: Answer(_MISMATCH, "(0008,0018) differs from the command's (0000,1000)"),
+    Fault.CLASS_MISMATCH: Answer(_MISMATCH, "(0008,0016) differs from the command's (0000,0002)"),
+    Fault.CONTEXT_MISMATCH: Answer(StoreStatus.SOP_CLASS_NOT_SUPPORTED, "(0000,0002) is not the context's class"),
+    Fault.CUT_SHORT: Answer(_UNREADABLE, "The data set ends inside an element"),
+    Fault.MALFORMED: Answer(_UNREADABLE, "The data set is not encoded as negotiated"),
+    Fault.NESTED_TOO_DEEP: Answer(_UNREADABLE, "Sequences are nested too deep"),
+    Fault.INFLATED_TOO_LARGE: Answer(_UNREADABLE, "The inflated data set is too large"),
+    Fault.DEFECT: Answer(StoreStatus.PROCESSING_FAILURE, "Not stored: internal error"),
+}
+
+
+class InstanceRefusedError(EgfrDlsError):
+    """This instance is not taken; the sender gets the fault's status and must send another (or later)."""
+
+    kind = "refused"
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(FAULTS[fault].comment)
+        self.fault = fault
+
+
+class Rejection(Enum):
+    """Why an association is rejected: log reason; Result, Source and Reason/Diag. of the A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
+
+    CALLING_AE_TITLE = ("calling_ae_title", 1, 1, 3)  # permanent; service user: calling-AE-title-not-recognized
+    CALLED_AE_TITLE = ("called_ae_title", 1, 1, 7)  # permanent; service user: called-AE-title-not-recognized
+    TOO_MANY = ("too_many", 2, 3, 2)  # transient; service provider, presentation: local-limit-exceeded
+    TOO_MANY_OF_PEER = ("too_many_of_peer", 2, 3, 2)
+    DISK_FLOOR = ("disk_floor", 2, 3, 2)
+    DEFECT = ("defect", 2, 1, 1)  # transient; service user: no-reason-given
+
+    @property
+    def reason(self) -> str:
+        """The ``reason`` of the log event ``association_rejected``."""
+        return self.value[0]
+
+    @property
+    def codes(self) -> tuple[int, int, int]:
+        """Result, Source, Reason/Diag."""
+        return self.value[1:]
