@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from egfr_dls.volume import Mask, Volume
+from egfr_dls.volume import Mask
+from inference.biomarkers.pet_ct_egfr.grid import pet_onto_ct
 from inference.biomarkers.pet_ct_egfr.hyperimage import prepare
-from inference.imaging.resample import Interpolation, mask_onto, volume_onto
+from inference.imaging.resample import mask_onto
 from inference.models.manifest import Preprocessing
 from training_export.phantoms import Phantom, PhantomLesion, make_phantom
 
+# First seeds of the phantoms that train, that choose the epoch, and that are only ever measured on.
+TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED = 10_000, 20_000, 30_000
 SLICES_A_LESION = 6
 PROPOSAL_FRACTIONS = (0.41, 0.61)  # of SUVmax: the range of a proposed region's threshold
 PROPOSAL_REACH_VOXELS = 2
@@ -60,17 +63,6 @@ def make_examples(seeds: Iterable[int], preprocessing: Preprocessing) -> Example
     )
 
 
-def pet_onto_ct(phantom: Phantom) -> Volume:
-    """Return the PET on the CT grid, linear, as it is served."""
-    voxels = volume_onto(phantom.pet_suv.voxels, phantom.pet_suv.geometry, phantom.ct_hu.geometry, Interpolation.LINEAR)
-    return replace(
-        phantom.pet_suv,
-        voxels=voxels,
-        geometry=phantom.ct_hu.geometry,
-        sop_instance_uids=phantom.ct_hu.sop_instance_uids,
-    )
-
-
 def proposal_like(phantom: Phantom, lesion: PhantomLesion, fraction: float) -> Mask:
     """Return what a PET threshold would draw about a lesion, on the CT grid (science.md E1, steps 5 and 7)."""
     pet, ct = phantom.pet_suv, phantom.ct_hu
@@ -89,7 +81,7 @@ def shifted(mask: Mask, shift_mm: NDArray[np.float64], phantom: Phantom) -> Mask
 
 def _phantom_examples(phantom: Phantom, preprocessing: Preprocessing) -> Examples:
     rng = np.random.default_rng(phantom.seed)
-    pet = pet_onto_ct(phantom)
+    pet = pet_onto_ct(phantom.pet_suv, phantom.ct_hu)
     primary = max(phantom.lesions, key=lambda lesion: lesion.volume_ml)
     images, stored_primary = [], []
     for lesion in phantom.lesions:

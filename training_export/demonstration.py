@@ -15,15 +15,14 @@ from rich.console import Console
 from rich.progress import track
 
 from inference.models.manifest import ModelPackage, Preprocessing
-from training_export.dataset import Examples, make_examples
+from training_export.dataset import TRAINING_SEED, VALIDATION_SEED, Examples, make_examples
 from training_export.export_onnx import PackageFacts, export_package
 from training_export.networks import SmallResidualNetwork
-from training_export.train import Epoch, TrainingSettings, auc, patient_scores, train
+from training_export.statistics import auc
+from training_export.train import Epoch, TrainingSettings, patient_scores, train
 
 VERSION = "1.0.0"
 LICENCE = "as egfr-dls; the weights were made from synthetic phantoms alone"
-# Seeds of phantoms. Those from 30,000 are for the benchmark and are never trained on.
-TRAINING_SEED, VALIDATION_SEED, UNSEEN_SEED = 10_000, 20_000, 30_000
 
 
 @dataclass(frozen=True)
