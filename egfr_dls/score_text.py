@@ -6,6 +6,7 @@ The class is decided before rounding; SR, pages, ``result.json`` and metrics all
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from math import isfinite
 
 STEP = Decimal("0.0001")
 
@@ -20,6 +21,8 @@ def score_text(score: float, cut_off: float) -> str:
 
     0.49996 with a cut-off of 0.5 prints as 0.4999.
     """
+    if not isfinite(score):
+        raise ValueError(f"a score of {score} has no printed form; a missing score must stay None")
     exact = Decimal(score)
     rounded = exact.quantize(STEP, ROUND_HALF_EVEN)
     if is_high(float(rounded), cut_off) != is_high(score, cut_off):

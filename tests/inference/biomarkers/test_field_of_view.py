@@ -1,0 +1,58 @@
+"""The field-of-view check of one slice (docs/reference/science.md A6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from egfr_dls.refusals import RefusalCode, WarningCode
+from inference.biomarkers.pet_ct_egfr.field_of_view import SliceView, judge
+from inference.imaging.crop import Extent
+
+
+def _view(lesion_mm: tuple[float, float], margin_mm: float) -> SliceView:
+    lesion = Extent(0.0, lesion_mm[0], 0.0, lesion_mm[1])
+    box = lesion.square(margin_mm)
+    return SliceView(0, box, box, lesion)
+
+
+@pytest.mark.parametrize(
+    ("lesion_mm", "margin_mm", "refusal", "warnings"),
+    [
+        ((30, 30), 15, None, set()),
+        ((30, 30), 10, None, set()),
+        ((30, 30), 20, None, set()),
+        ((60, 5), 15, None, set()),  # the shorter side has 42 mm and is not tested
+        ((30, 30), 9.9, None, {WarningCode.FOV_MARGIN}),
+        ((30, 30), 20.1, None, {WarningCode.FOV_MARGIN}),
+        ((120, 30), 15, None, set()),
+        ((121, 30), 15, None, {WarningCode.FOV_LARGE}),
+        ((220, 30), 15, None, {WarningCode.FOV_LARGE}),
+        ((221, 30), 15, RefusalCode.FOV_LARGE, set()),
+        ((30, 30), 0, RefusalCode.FOV_TRUNCATED, set()),
+        ((30, 30), -1, RefusalCode.FOV_TRUNCATED, set()),
+    ],
+)
+def test_table(
+    lesion_mm: tuple[float, float], margin_mm: float, refusal: RefusalCode | None, warnings: set[WarningCode]
+) -> None:
+    """Bounds belong to the passing side."""
+    judgement = judge(_view(lesion_mm, margin_mm), strict=False)
+    assert judgement.refusal == refusal
+    assert {code for code, _ in judgement.warnings} == warnings
+    assert bool(judgement.message) == (refusal is not None)
+
+
+@pytest.mark.parametrize(
+    ("margin_mm", "refusal"), [(15, None), (9.9, RefusalCode.FOV_MARGIN), (20.1, RefusalCode.FOV_MARGIN)]
+)
+def test_strict_refuses_a_margin_outside_the_bounds(margin_mm: float, refusal: RefusalCode | None) -> None:
+    """`fov_policy: strict`."""
+    assert judge(_view((30, 30), margin_mm), strict=True).refusal == refusal
+
+
+def test_no_lesion_pixel_in_the_square() -> None:
+    """The network is not usable without tumour."""
+    box = Extent(0.0, 60.0, 0.0, 60.0)
+    view = SliceView(0, box, box, None)
+    assert judge(view, strict=False).refusal == RefusalCode.FOV_NO_TUMOUR
+    assert view.margin_mm == 0.0
