@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from inference.models.manifest import (
     GOLDEN_NAME,
@@ -28,6 +29,7 @@ from training_export.networks import ServedNetwork, SmallResidualNetwork
 
 OPSET = 17
 UNSATURATED = (0.1, 0.9)
+GOLDEN_NOISES = ((0.0, 0.5), (1.0, 1.0), (2.0, 1.0), (3.0, 1.0), (5.0, 1.5))  # grain in pixels, contrast
 TOLERANCE = {"fp32": {"prob": 1e-5, "cam_rel": 1e-4}}
 
 
@@ -118,14 +120,22 @@ def golden_values(network: bytes, recipe: Preprocessing) -> dict[str, NDArray[np
 
 
 def golden_inputs(size: int) -> NDArray[np.float32]:
-    """Return eight synthetic images ``[8, 3, size, size]``: five noises of rising contrast, zeros, a checkerboard, a ramp."""
+    """Return eight synthetic images ``[8, 3, size, size]``: five standardised noises, zeros, a checkerboard, a ramp.
+
+    The noises rise in grain and contrast, so that a network that looks for structures of some size answers to them.
+    """
     rng = np.random.default_rng(0)
-    noise = rng.standard_normal((5, 3, size, size)) * np.array([0.25, 0.5, 1.0, 1.5, 2.0])[:, None, None, None]
+    noises = [contrast * _noise(rng, size, grain) for grain, contrast in GOLDEN_NOISES]
     row, column = np.indices((size, size))
     checkerboard = np.where((row + column) % 2 == 0, 4.0, -4.0)
     ramp = np.linspace(-2.0, 2.0, size * size).reshape(size, size)
-    plain = np.broadcast_to(np.stack([np.zeros((size, size)), checkerboard, ramp])[:, None], (3, 3, size, size))
-    return np.concatenate([noise, plain]).astype(np.float32)
+    plain = [np.broadcast_to(plane, (3, size, size)) for plane in (np.zeros((size, size)), checkerboard, ramp)]
+    return np.stack([*noises, *plain]).astype(np.float32)
+
+
+def _noise(rng: np.random.Generator, size: int, grain: float) -> NDArray[np.float64]:
+    noise = ndimage.gaussian_filter(rng.standard_normal((3, size, size)), (0.0, grain, grain))
+    return np.asarray((noise - noise.mean((1, 2), keepdims=True)) / noise.std((1, 2), keepdims=True))
 
 
 def _npz(arrays: dict[str, Any]) -> bytes:
