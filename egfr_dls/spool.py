@@ -18,6 +18,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -98,7 +99,7 @@ class DirectorySpool:
             ref = segment.append(_header(entry), parts)
         except OSError as error:
             if segment is not None:
-                segment.close()
+                segment.abandon()
             raise SpoolWriteError(f"spool write failed: {error.strerror}") from error
         self._put_back(segment)
         return ref
@@ -111,9 +112,10 @@ class DirectorySpool:
     def records(self, since: Mapping[str, int]) -> Iterator[SpooledRecord]:
         """Yield every whole record past the given offset (bytes) of each segment, oldest segment first."""
         for path in sorted(self._folder.glob("*.seg")):
-            start = since.get(path.name, 0)
-            if path.stat().st_size > start:
-                yield from _scan(path, start)
+            try:
+                yield from _scan(path, since.get(path.name, 0))
+            except FileNotFoundError:  # an abandoned segment without records, removed since the folder was listed
+                continue
 
     def sync(self, segment: str) -> None:
         """Sync a segment to the disk; cheap where its writer has done so."""
@@ -154,6 +156,7 @@ class _Segment:
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
         self.size = 0
+        self._path = folder / name
         self._fd = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         directory = os.open(folder, os.O_RDONLY)
         try:
@@ -167,7 +170,12 @@ class _Segment:
         for part in parts:
             crc = zlib.crc32(part, crc)
         fixed = _FIXED.pack(MAGIC, len(header), length, crc)
-        self._write_all([fixed, header, *parts])
+        try:
+            self._write_all([fixed, header, *parts])
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self.size)  # a full disk gets the torn record's space back
+            raise
         os.fdatasync(self._fd)
         offset = self.size + len(fixed) + len(header)
         self.size = offset + length
@@ -183,6 +191,14 @@ class _Segment:
 
     def close(self) -> None:
         os.close(self._fd)
+
+    def abandon(self) -> None:
+        """Close for good after a failure; without records, remove the file too."""
+        with suppress(OSError):
+            self.close()
+        if self.size == 0:
+            with suppress(OSError):
+                self._path.unlink()
 
 
 def _header(entry: ReceivedInstance | AssociationReleased) -> bytes:
@@ -202,6 +218,8 @@ def _entry(header: bytes) -> ReceivedInstance | AssociationReleased:
 
 def _scan(path: Path, start: int) -> Iterator[SpooledRecord]:
     with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size <= start:
+            return
         file.seek(start)
         while len(fixed := file.read(_FIXED.size)) == _FIXED.size:
             magic, header_length, length, crc = _FIXED.unpack(fixed)
