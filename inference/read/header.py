@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -16,6 +17,7 @@ from typing import Any
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
@@ -28,7 +30,16 @@ TEXT_VRS = frozenset(
     ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UN", "UR", "UT")
 )
 # What converting a malformed element raises in pydicom 3; a value that it raises for is read as missing.
-CONVERSION_ERRORS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError)
+CONVERSION_ERRORS = (
+    BytesLengthException,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    struct.error,
+)
 
 EARLIEST_YEAR = 1800  # a year before is no date of an image, and date arithmetic would leave the calendar
 

@@ -1,0 +1,174 @@
+"""PET and CT series become volumes in SUVbw and HU; pixels that cannot be decoded are refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import Decoder
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+
+from egfr_dls.errors import StudyRefusedError
+from egfr_dls.refusals import RefusalCode
+from egfr_dls.volume import Unit
+from inference.imaging.suv import suv_scale
+from inference.read.ct import read_ct
+from inference.read.pet import pet_slices, read_pet
+from inference.read.series import SeriesImages, group_series
+from tests import builders
+
+
+def series_of(datasets: list[Dataset]) -> SeriesImages:
+    (series,) = group_series(datasets)
+    return series
+
+
+def test_a_pet_becomes_the_suv_it_was_made_of_whatever_the_slope_of_its_slices() -> None:
+    series = series_of(builders.pet_slices()[::-1])
+    volume = read_pet(series, suv_scale(pet_slices(series)))
+    assert volume.unit is Unit.SUVBW
+    assert volume.voxels.dtype == np.float32
+    np.testing.assert_allclose(volume.voxels, builders.body_suv(), atol=builders.SUV_STEP)
+    assert volume.sop_instance_uids == tuple(ds.SOPInstanceUID for ds in builders.pet_slices())
+    with pytest.raises(ValueError, match="read-only"):
+        volume.voxels[0, 0, 0] = 1
+
+
+def test_a_pet_without_scale_is_relative() -> None:
+    series = series_of(builders.pet_slices(PatientWeight=None))
+    volume = read_pet(series, None)
+    assert volume.unit is Unit.RELATIVE
+    np.testing.assert_allclose(volume.voxels * builders.SUV_FACTOR, builders.body_suv(), atol=builders.SUV_STEP)
+
+
+def test_a_ct_becomes_hu_on_its_own_grid() -> None:
+    volume = read_ct(series_of(builders.ct_slices()))
+    assert volume.unit is Unit.HOUNSFIELD
+    np.testing.assert_array_equal(volume.voxels, builders.body_hu())
+    assert volume.padding is not None
+    assert not volume.padding.any()
+    assert volume.geometry.spacing_mm == (4.0, 4.0, 4.0)
+    assert volume.geometry.origin_mm == (-62.0, -62.0, 0.0)
+
+
+def test_padding_is_where_the_header_says_or_the_air_is_impossible() -> None:
+    hu = builders.body_hu()
+    hu[:, 0, :] = -900.0  # stored 124, named as padding
+    datasets = builders.ct_slices(hu, PixelPaddingValue=124)
+    low = builders.ct_slices(hu, RescaleIntercept="-3024")
+    named, impossible = read_ct(series_of(datasets)).padding, read_ct(series_of(low)).padding
+    assert named is not None
+    assert impossible is not None
+    np.testing.assert_array_equal(named, hu == -900.0)
+    np.testing.assert_array_equal(impossible, hu - 2000 < -1024)
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ({"RescaleSlope": None}, "RescaleSlope (0028,1053) is missing"),
+    ({"RescaleIntercept": None}, "RescaleIntercept (0028,1052) is missing"),
+    ({"RescaleSlope": "0"}, "RescaleSlope (0028,1053) is 0"),
+    ({"RescaleSlope": "1e300"}, "leave the range of float32"),
+])  # fmt: skip
+def test_a_ct_that_cannot_be_hu_is_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(StudyRefusedError) as refused:
+        read_ct(series_of(builders.ct_slices(**values)))
+    assert refused.value.code is RefusalCode.PIXELS_UNREADABLE
+    assert words in refused.value.message
+
+
+def compressed(syntax: str, fragment: bytes) -> SeriesImages:
+    datasets = builders.ct_slices()
+    for ds in datasets:
+        ds.file_meta.TransferSyntaxUID = syntax
+        ds.PixelData = encapsulate([fragment])
+        ds["PixelData"].VR = "OB"
+    return series_of(datasets)
+
+
+@pytest.mark.parametrize(("syntax", "name"), [
+    (JPEGLSLossless, "JPEG-LS Lossless"), (JPEG2000Lossless, "JPEG 2000 Image Compression (Lossless Only)"),
+    (JPEGLosslessSV1, "JPEG Lossless"), (RLELossless, "RLE Lossless"),
+])  # fmt: skip
+def test_damaged_pixels_are_refused_with_instance_and_transfer_syntax(syntax: str, name: str) -> None:
+    with pytest.raises(StudyRefusedError) as refused:
+        read_ct(compressed(syntax, b"\xff\xd8 SECRET nothing of an image \xff\xd9\x00"))
+    assert refused.value.code is RefusalCode.PIXELS_UNREADABLE
+    assert f"{builders.CT_SERIES_UID}.1 in transfer syntax {name}" in refused.value.message
+    assert "SECRET" not in refused.value.message
+
+
+@pytest.mark.parametrize(("syntax", "package"), [
+    (JPEGLSLossless, "pyjpegls"), (JPEG2000Lossless, "pylibjpeg-openjpeg"), (JPEGLosslessSV1, "pylibjpeg-libjpeg"),
+])  # fmt: skip
+def test_a_missing_decoder_is_named_with_its_package(
+    syntax: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Decoder, "is_available", property(lambda self: False))
+    with pytest.raises(StudyRefusedError) as refused:
+        read_ct(compressed(syntax, b"\x00\x00"))
+    assert f"the decoder plug-in {package} to be installed" in refused.value.message
+
+
+def test_an_unknown_transfer_syntax_is_refused() -> None:
+    with pytest.raises(StudyRefusedError, match=r"1\.2\.3\.4.*a transfer syntax that can be decoded"):
+        read_ct(compressed("1.2.3.4", b"\x00\x00"))
+
+
+def test_too_few_pixels_are_refused() -> None:
+    with pytest.raises(StudyRefusedError, match="PIXELS_UNREADABLE"):
+        read_ct(series_of(builders.ct_slices(PixelData=b"\x00\x00")))
+
+
+def test_recursion_in_a_decoder_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(*_: object, **__: object) -> None:
+        raise RecursionError("SECRET^NAME")
+
+    monkeypatch.setattr(Decoder, "as_array", deep)
+    with pytest.raises(StudyRefusedError, match="RecursionError") as refused:
+        read_ct(series_of(builders.ct_slices()))
+    assert "SECRET" not in refused.value.message
+
+
+@pytest.mark.shared_data
+def test_lung_ct_keeps_what_lies_outside_its_circle_apart(shared_data: Path) -> None:
+    """Signed JPEG-LS, Rescale Intercept 0, minimum -3024 (its README); twelve neighbouring slices."""
+    files = sorted((shared_data / "petct_lung_acrin042" / "CT_CT_IMAGES_858561").glob("*.dcm"))
+    datasets = sorted((dcmread(f) for f in files), key=lambda ds: float(ds.ImagePositionPatient[2]))[:12]
+    volume = read_ct(series_of(datasets))
+    assert volume.voxels.min() == -3024.0
+    assert volume.padding is not None
+    assert volume.voxels[~volume.padding].min() >= -1024.0
+    assert volume.padding[:, 0, 0].all()
+    for z in (0, 11):
+        np.testing.assert_array_equal(volume.voxels[z], datasets[z].pixel_array.astype(np.float32))
+
+
+@pytest.mark.shared_data
+def test_lung_segment_has_the_suv_of_an_independent_computation(shared_data: Path) -> None:
+    """Plain numpy over the SEG's frames and the PET's slices, without this product's readers."""
+    folder = shared_data / "petct_lung_acrin042"
+    pet = [dcmread(f) for f in (folder / "PT_PET_AC_081015").glob("*.dcm")]
+    (seg_file,) = (folder / "SEG_PT-Segmentation_504365").glob("*.dcm")
+    seg = dcmread(seg_file)
+    series = series_of(pet)
+    volume = read_pet(series, suv_scale(pet_slices(series)))
+    factor = 91_000 / (588_802_304 * 2 ** (-(9 * 3600 + 59 * 60 + 47 - 7 * 3600 - 21 * 60) / 6588))
+    z_of_pet = np.array([float(ds.ImagePositionPatient[2]) for ds in pet])
+    theirs, ours = [], []
+    for frame, groups in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        if groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber != 1:
+            continue
+        distances = np.abs(z_of_pet - float(groups.PlanePositionSequence[0].ImagePositionPatient[2]))
+        assert distances.min() < 0.1
+        ds, inside = pet[int(distances.argmin())], frame.astype(bool)
+        theirs.append((ds.pixel_array * float(ds.RescaleSlope) * factor)[inside])
+        ours.append(volume.voxels[volume.sop_instance_uids.index(ds.SOPInstanceUID)][inside])
+    expected, found = np.concatenate(theirs), np.concatenate(ours)
+    assert found.size == 2548
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert found.max() == pytest.approx(42.22, abs=0.005)
+    assert found.mean() == pytest.approx(5.22, abs=0.005)
