@@ -161,7 +161,7 @@ def suggest(egfr: Level, pdl1: Level, circumstances: Circumstances) -> Suggestio
         sentences[0] = f"{UNVERIFIED}: {sentences[0]}"
     warnings: tuple[Remark, ...] = ()
     if circumstances.context.histology is Histology.UNKNOWN:
-        sentences.append(HISTOLOGY_SENTENCE)
+        sentences.append(f"This is {HISTOLOGY_SENTENCE}")
         warnings = (Remark(WarningCode.HISTOLOGY_UNKNOWN, HISTOLOGY_SENTENCE),)
     return Suggestion(pathway, ". ".join(sentences) + ".", CAVEATS, warnings)
 
