@@ -101,6 +101,17 @@ def test_scores_do_not_depend_on_how_slices_are_split(backend: Backend, package:
     np.testing.assert_allclose(pieces.cam, whole.cam, atol=1e-5)
 
 
+def test_a_network_that_gives_no_probabilities_is_caught(backend: Backend, tmp_path: Path) -> None:
+    """Logits under the name `prob`: every session checks what comes out of the runtime."""
+    model = network()
+    softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
+    softmax.op_type = "Identity"
+    del softmax.attribute[:]
+    package = ModelPackage.read(write_package(tmp_path / "logits", model))
+    with pytest.raises(EngineOutputError, match="sum to 1"):
+        backend.load(package, EngineOptions()).infer(golden_images())
+
+
 def test_planes_are_sliced_by_the_session(backend: Backend, tmp_path: Path) -> None:
     """A network of three inputs is called with the same [N, 3, 64, 64]."""
     package = ModelPackage.read(write_package(tmp_path / "pdl1", network(planes=True)))
