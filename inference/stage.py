@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import threading
 import time
 from collections.abc import Mapping, Sequence
 
 import structlog
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from egfr_dls import stage
@@ -21,11 +19,12 @@ from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings import Settings
 from egfr_dls.stage import Clock
 from egfr_dls.store import Store, open_store
-from egfr_dls.study import StudyState
+from egfr_dls.study import SpoolRef, StudyState
 from egfr_dls.telemetry import get_logger
 from inference.biomarkers.contract import Biomarker
 from inference.biomarkers.registry import BIOMARKERS, load_scorers
 from inference.engine.gate import Scorer
+from inference.read.part10 import read_part10
 from inference.read.series import group_series
 from inference.study_analysis import Analysis, analyse_study
 from inference.timing import Progress, silent
@@ -41,7 +40,9 @@ class InferenceHandler:
         self._store = store
         self._clock = clock
         self._progress = progress
-        self._scorers: dict[str, Mapping[str, Scorer]] = {b.name: load_scorers(b, settings) for b in BIOMARKERS}
+        self._scorers: dict[str, Mapping[str, Scorer]] = {
+            b.name: load_scorers(b, settings) for b in BIOMARKERS if getattr(settings.biomarkers, b.name).enabled
+        }
 
     def handle(self, job: Job) -> Effect:
         """Analyse the study and return what to write: findings, the study's state, and the report job."""
@@ -64,15 +65,21 @@ class InferenceHandler:
         self._progress("spool")
         with self._store.ledger.read() as tx:
             places = instances.locations(tx, job.study_instance_uid)
-        datasets = [dcmread(io.BytesIO(self._store.spool.read(place))) for place in places]
-        return analyse_study(
-            datasets,
-            biomarker,
-            self._scorers[biomarker.name],
-            self._settings,
-            refuse_as=_incomplete(datasets) if job.payload.get("forced") == "refuse" else None,
-            progress=self._progress,
-        )
+        datasets, refuse_as = self._read(places)
+        if refuse_as is None and job.payload.get("forced") == "refuse":
+            refuse_as = _incomplete(datasets)
+        scorers = self._scorers[biomarker.name]
+        return analyse_study(datasets, biomarker, scorers, self._settings, refuse_as=refuse_as, progress=self._progress)
+
+    def _read(self, places: Mapping[str, SpoolRef]) -> tuple[list[Dataset], StudyRefusedError | None]:
+        """Return what can be read, and the refusal of the first instance that cannot."""
+        datasets, refusal = [], None
+        for uid, place in places.items():
+            try:
+                datasets.append(read_part10(self._store.spool.read(place), uid))
+            except StudyRefusedError as error:
+                refusal = refusal or error
+        return datasets, refusal
 
     def _write(self, tx: Tx, job: Job, found: StudyFindings, evidence: str) -> None:
         now, uid = self._clock(), job.study_instance_uid

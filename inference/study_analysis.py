@@ -18,8 +18,8 @@ from egfr_dls.refusals import WarningCode
 from egfr_dls.settings import Settings
 from egfr_dls.volume import Volume
 from inference.biomarkers.contract import Biomarker, Conclusion, StudyInputs
+from inference.biomarkers.pet_ct_egfr.grid import pet_onto_ct
 from inference.engine.gate import Scorer
-from inference.imaging.resample import Interpolation, volume_onto
 from inference.imaging.suv import SuvAssessment, assess_suv
 from inference.inputs import inputs_sha256, refused_inputs_sha256
 from inference.read.ct import read_ct
@@ -81,15 +81,16 @@ def analyse_study(
     datasets
         every instance of one study, of whatever kind
     refuse_as
-        a refusal that holds unless the study has a more telling one of its own (it was not received whole)
+        a refusal that holds unless its series are refused themselves (it was not received whole, or not readably)
     """
     run = _Run(biomarker, scorers, settings, Steps(progress))
-    with run.steps.step("series"):
-        series = group_series(datasets)
-        facts = [series_facts(s) for s in series]
-        judged = judge_series(facts)
+    series = group_series(datasets)
+    judged: tuple[SeriesFinding, ...] = ()
     try:
-        selection = select_pet_ct(facts)
+        with run.steps.step("series"):
+            facts = [series_facts(s) for s in series]
+            judged = judge_series(facts)
+            selection = select_pet_ct(facts)
         if refuse_as is not None:
             raise refuse_as
         images = _read(series, selection, run.steps)
@@ -111,22 +112,8 @@ def _read(series: Sequence[SeriesImages], selection: Selection, steps: Steps) ->
     with steps.step("pixels"):
         pet, ct = read_pet(pet_series, suv.scale), read_ct(ct_series)
     with steps.step("one grid"):
-        voxels = volume_onto(pet.voxels, pet.geometry, ct.geometry, Interpolation.LINEAR)
-        nearest = _nearest_slices(pet, ct)
-        pet_on_ct = Volume(voxels, ct.geometry, pet.unit, pet.series_instance_uid, pet.frame_of_reference_uid, nearest)
+        pet_on_ct = pet_onto_ct(pet, ct)
     return _Images(pet, ct, pet_on_ct, suv, pet_series.datasets[0])
-
-
-def _nearest_slices(pet: Volume, ct: Volume) -> tuple[str, ...]:
-    """Return, for each CT slice, the SOP Instance UID of the PET slice nearest to it along the PET's normal."""
-    to_pet = pet.geometry.index_to_mm
-    indices = []
-    for z in range(ct.geometry.shape[0]):
-        x, y = (ct.geometry.shape[2] - 1) / 2, (ct.geometry.shape[1] - 1) / 2
-        centre = ct.geometry.index_to_mm @ [x, y, z, 1.0]
-        offset = float((centre[:3] - to_pet[:3, 3]) @ pet.geometry.direction[2])
-        indices.append(min(max(round(offset / pet.geometry.spacing_mm[0]), 0), pet.geometry.shape[0] - 1))
-    return tuple(pet.sop_instance_uids[i] for i in indices)
 
 
 def _stored_rois(series: Sequence[SeriesImages], selection: Selection) -> list[Dataset]:

@@ -118,14 +118,14 @@ def abort_open_associations(tx: Tx) -> int:
     return ended.rowcount
 
 
-def locations(tx: Tx, study_instance_uid: str) -> list[SpoolRef]:
-    """Return where a study's instances lie: the first content of each SOP Instance UID, in UID order."""
+def locations(tx: Tx, study_instance_uid: str) -> dict[str, SpoolRef]:
+    """Return where a study's instances lie, by SOP Instance UID in its order: the first content of each."""
     rows = tx.execute(
-        select(instance.c.segment, instance.c.offset, instance.c.length)
+        select(instance.c.sop_instance_uid, instance.c.segment, instance.c.offset, instance.c.length)
         .where(instance.c.study_instance_uid == study_instance_uid, instance.c.conflict.is_(False))
         .order_by(instance.c.sop_instance_uid)
     )
-    return [SpoolRef(row.segment, row.offset, row.length) for row in rows]
+    return {row.sop_instance_uid: SpoolRef(row.segment, row.offset, row.length) for row in rows}
 
 
 def location(tx: Tx, study_instance_uid: str, sop_instance_uids: Sequence[str]) -> dict[str, SpoolRef]:
