@@ -107,16 +107,22 @@ class PynetdicomReceiver:
         self._server.shutdown()
         self._thread.join()
         deadline = time.monotonic() + seconds
-        while (running := self._server.active_associations) and time.monotonic() < deadline:
-            running[0].join(min(0.1, max(0.0, deadline - time.monotonic())))
-        for assoc in running:
+        for assoc in self._open():
+            assoc.join(max(0.0, deadline - time.monotonic()))
+        late = self._open()
+        for assoc in late:
             assoc.abort(block=False)
-        for assoc in running:
+        for assoc in late:
             assoc.join(ABORT_SECONDS)
-            if assoc.is_alive() and assoc.dul.socket is not None:
-                assoc.dul.socket.close()  # stuck in the middle of a PDU
-                assoc.join(ABORT_SECONDS)
-        return len(running)
+        for assoc in self._server.active_associations:  # stuck in the middle of a PDU, or of no request yet
+            assoc.dul.kill_dul()
+            if assoc.dul.socket is not None:
+                assoc.dul.socket.close()
+        return len(late)
+
+    def _open(self) -> list[Association]:
+        with self._lock:
+            return [assoc for assoc in self._sessions if assoc.is_alive()]
 
     def _bind(self) -> _Server:
         ae = ApplicationEntity(self._settings.ae_title)
@@ -231,6 +237,17 @@ class _Server(ThreadedAssociationServer):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return client, address
+
+    def finish_request(self, request: socket.socket, client_address: Any) -> None:  # type: ignore[override]  # TCP only
+        """Hand over a connection on which something is said; one that only looks (a load balancer) leaves no trace."""
+        try:
+            speaks = bool(request.recv(1, socket.MSG_PEEK))
+        except OSError:
+            speaks = False
+        if speaks:
+            super().finish_request(request, client_address)
+        else:
+            self.shutdown_request(request)
 
     def shutdown(self) -> None:
         """Stop accepting and close the socket; pynetdicom's own wants to be on the list of ``AE.start_server``."""

@@ -1,133 +1,13 @@
-"""A listener on 127.0.0.1 with a free port, and senders to talk to it."""
+"""The running listener that the tests of this package ask for."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import structlog
-from pydicom import Dataset
-from pynetdicom import AE
-from pynetdicom.association import Association
-from pynetdicom.sop_class import Verification
 
-from egfr_dls import settings as configuration
-from egfr_dls.ledger import instances, studies
-from egfr_dls.settings import Settings
-from egfr_dls.store import Store, open_store
-from egfr_dls.study import StudyState
-from listener import stage
-from listener.completion import Completion
-from listener.intake import Intake
-from tests.builders import to_part10
-
-LIMIT_SECONDS = 20.0
-PEERS = [{"ae_title": "SCANNER", "host": "127.0.0.1"}, {"ae_title": "PACS", "host": "127.0.0.0/8"}]
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Wait until a condition holds, with a limit."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"not within {LIMIT_SECONDS} s: {what}")
-
-
-def node_settings(root: Path, **sections: dict[str, Any]) -> Settings:
-    """Return the settings of a test node: free port, two peers, no disk floor, no quiet time."""
-    base: dict[str, dict[str, Any]] = {
-        "storage": {"root": root, "min_free_bytes": 0},
-        "listener": {"port": 0, "peers": PEERS, "drain_seconds": 2},
-        "study": {"quiet_seconds": 0},
-    }
-    return configuration.load(
-        None, {name: {**base.get(name, {}), **sections.get(name, {})} for name in base | sections}
-    )
-
-
-@dataclass
-class Node:
-    """A running listener."""
-
-    settings: Settings
-    store: Store
-    port: int
-    events: list[dict[str, Any]]
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def associate(
-        self, datasets: Iterable[Dataset] = (), calling: str = "SCANNER", called: str = "EGFR_DLS", **how: Any
-    ) -> Association:
-        """Open an association that proposes what the datasets need, and Verification."""
-        ae = AE(calling)
-        ae.add_requested_context(Verification)
-        for sop_class, syntax in sorted({(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}):
-            ae.add_requested_context(sop_class, syntax)
-        return ae.associate("127.0.0.1", self.port, ae_title=called, **how)
-
-    def send(self, datasets: list[Dataset], calling: str = "SCANNER") -> list[int]:
-        """Send in one association, release it, and return the statuses."""
-        assoc = self.associate(datasets, calling)
-        assert assoc.is_established
-        statuses = [assoc.send_c_store(ds).Status for ds in datasets]
-        assoc.release()
-        return statuses
-
-    def spooled(self) -> list[str]:
-        """Return the SOP Instance UID of every instance in the spool, in their order in its segments."""
-        entries = (record.entry for record in self.store.spool.records({}))
-        return [entry.sop_instance_uid for entry in entries if hasattr(entry, "sop_instance_uid")]
-
-    def indexed(self) -> list[str]:
-        """Return the SOP Instance UIDs that the ledger knows."""
-        with self.store.ledger.read() as tx:
-            return instances.all_sop_instance_uids(tx)
-
-    def state(self, study_instance_uid: str) -> StudyState | None:
-        """Return where a study stands, None if the ledger does not know it."""
-        with self.store.ledger.read() as tx:
-            rows = {row.study_instance_uid: StudyState(row.state) for row in studies.listed(tx)}
-        return rows.get(study_instance_uid)
-
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        """Return the events of this name so far."""
-        return [entry for entry in self.events if entry["event"] == event]
-
-
-@contextmanager
-def running(settings: Settings) -> Iterator[Node]:
-    """Run ``listener.stage.main`` in a thread."""
-    failures: list[BaseException] = []
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            stage.main(settings, "listener-test", stop)
-        except BaseException as error:  # noqa: BLE001  # handed to the test
-            failures.append(error)
-
-    with structlog.testing.capture_logs() as events, open_store(settings) as store:
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
-            listening = until(lambda: failures or [e for e in events if e["event"] == "listening"], "listening")
-            if failures:
-                raise failures[0]
-            yield Node(settings, store, listening[0]["port"], events, stop)
-        finally:
-            stop.set()
-            thread.join(LIMIT_SECONDS)
-            assert not thread.is_alive()
-        if failures:
-            raise failures[0]
+from tests.listener.nodes import Node, node_settings, running
 
 
 @pytest.fixture
@@ -135,17 +15,3 @@ def node(tmp_path: Path) -> Iterator[Node]:
     """A listener with the default test settings."""
     with running(node_settings(tmp_path / "root")) as started:
         yield started
-
-
-@pytest.fixture
-def indexer_of() -> Callable[[Node], tuple[Intake, Completion]]:
-    """Make the indexer's parts on a node's store, to be stepped by hand."""
-    return lambda n: (
-        Intake(n.store.ledger, n.store.spool, n.store.site_key, "listener-test"),
-        Completion(n.store.ledger, n.settings),
-    )
-
-
-def part10(ds: Dataset) -> bytes:
-    """Return the bytes of a Part 10 file."""
-    return to_part10(ds)
