@@ -6,11 +6,12 @@ A stored SEG is referred to and never copied.
 from __future__ import annotations
 
 import numpy as np
-from highdicom import AlgorithmIdentificationSequence, PixelMeasuresSequence
+from highdicom import AlgorithmIdentificationSequence
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.valuerep import DSfloat
 
 from egfr_dls import PRODUCT_NAME, codes
 from egfr_dls.evidence import LesionEvidence
@@ -63,7 +64,6 @@ def segmentation(context: ReportContext) -> Dataset | None:
         device_serial_number=context.device.serial,
         content_label="EGFR_DLS_ROI",
         content_description="Regions of interest used by EGFR-DLS",
-        pixel_measures=_pixel_measures(images),
     )
     ds.BodyPartExamined = BODY_PART
     stamp(ds, context, KIND)
@@ -79,9 +79,17 @@ def slice_position_mm(image: Dataset) -> float:
 
 
 def _images(context: ReportContext, held: list[Segment]) -> list[Dataset]:
-    """Return the CT slices that any mask lies on, ascending along the slice normal."""
+    """Return the CT slices that any mask lies on, ascending along the slice normal.
+
+    A slice thickness that the source lacks (type 2) is the distance of its slices.
+    """
     uids = dict.fromkeys(uid for _, evidence in held for uid in evidence.mask_sop_instance_uids)
-    return sorted((context.image(uid) for uid in uids), key=slice_position_mm)
+    images = sorted((context.image(uid) for uid in uids), key=slice_position_mm)
+    gaps = np.diff([slice_position_mm(image) for image in images])
+    for image in images:
+        if not image.get("SliceThickness"):
+            image.SliceThickness = DSfloat(float(np.min(gaps)) if gaps.size else 1.0, auto_format=True)
+    return images
 
 
 def _pixels(held: list[Segment], images: list[Dataset]) -> NDArray[np.uint8]:
@@ -92,15 +100,6 @@ def _pixels(held: list[Segment], images: list[Dataset]) -> NDArray[np.uint8]:
         for plane, uid in zip(evidence.mask, evidence.mask_sop_instance_uids, strict=True):
             pixels[index[uid], :, :, number] = plane
     return pixels
-
-
-def _pixel_measures(images: list[Dataset]) -> PixelMeasuresSequence:
-    """Return spacing and thickness; a thickness that the source lacks (type 2) is the distance of its slices."""
-    gaps = np.diff([slice_position_mm(image) for image in images])
-    thickness = images[0].get("SliceThickness") or (float(np.min(gaps)) if gaps.size else 1.0)
-    return PixelMeasuresSequence(
-        pixel_spacing=[float(v) for v in images[0].PixelSpacing], slice_thickness=float(thickness)
-    )
 
 
 def _description(context: ReportContext, lesion: LesionFinding, number: int) -> SegmentDescription:

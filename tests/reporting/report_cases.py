@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pytest
 from pydicom import Dataset
 
 from egfr_dls.evidence import EvidenceImages, LesionEvidence
@@ -23,7 +23,7 @@ from egfr_dls.refusals import Remark
 from egfr_dls.study import Pathway, RoiSource
 from egfr_dls.uids import derived_uid
 from reporting.build import ReportObject, build_objects
-from reporting.context import ReportOptions, Revision
+from reporting.context import ReportContext, ReportOptions, Revision
 from reporting.source_header import SourceImages
 from tests.builders import CT_SERIES_UID, PET_SERIES_UID, STUDY_UID, ct_slices, pet_slices, rtstruct
 
@@ -32,6 +32,7 @@ SCORED_SLICES = (3, 4, 5)
 MASK_SLICES = (2, 3, 4, 5, 6)
 MODEL = ModelUse("egfr-test", "1.2.0", "ab" * 32, "research", 0.5, "onnxruntime-cpu")
 COMPANION = ModelUse("pdl1-test", "1.0.0", "cd" * 32, "research", 0.5, "onnxruntime-cpu")
+NO_PAGES = ReportOptions(pages=False)  # drawing takes a second
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,17 @@ class Case:
     evidence: EvidenceImages
     sources: SourceImages
     revision: Revision = field(default_factory=Revision)
-    options: ReportOptions = field(default_factory=ReportOptions)
+    options: ReportOptions = NO_PAGES
 
     def but(self, **changes: Any) -> Case:
         return replace(self, findings=replace(self.findings, **changes))
+
+    def with_pages(self) -> Case:
+        return replace(self, options=ReportOptions())
+
+    @property
+    def context(self) -> ReportContext:
+        return ReportContext(self.findings, self.evidence, self.sources, NOW, self.revision, self.options)
 
     def build(self) -> dict[str, ReportObject]:
         objects = build_objects(self.findings, self.evidence, self.sources, NOW, self.revision, self.options)
@@ -154,22 +162,51 @@ def lesion_evidence(label: str = "Lesion 1", *, maps: bool = True) -> LesionEvid
     )
 
 
-@pytest.fixture
-def scored_case() -> Case:
-    return Case(scored_findings(), EvidenceImages((lesion_evidence(),), pet_is_suv=True), source_images())
+def scored(**changes: Any) -> Case:
+    """Return the scored study; changes go into its findings."""
+    return Case(scored_findings(**changes), EvidenceImages((lesion_evidence(),), pet_is_suv=True), source_images())
 
 
-@pytest.fixture
-def refused_case() -> Case:
-    return refused(Remark("SUV_NO_WEIGHT", "PatientWeight (0010,1030) is missing. Needed: 20 to 300 kg."))
+NO_WEIGHT = Remark("SUV_NO_WEIGHT", "PatientWeight (0010,1030) is missing. Needed: 20 to 300 kg.")
 
 
-def refused(reason: Remark, **overrides: Any) -> Case:
+def refused(reason: Remark = NO_WEIGHT, **overrides: Any) -> Case:
     """Return a study refused for this reason; overrides go into every source header."""
     findings = scored_findings(
         status="refused", refusal=reason, lesions=(), patient=PatientFinding(), images_read=(), companion_model=None
     )
     return Case(findings, EvidenceImages((), pet_is_suv=False), source_images(**overrides))
+
+
+def demonstration(case: Case) -> Case:
+    """Return the same study, scored by a demonstration network."""
+    return case.but(model=replace(MODEL, status="demonstration"))
+
+
+def stored_seg() -> Case:
+    """Return a study whose region is segment 2 of a SEG that came in."""
+    seg = scored().build()["roi"].dataset
+    seg.SOPInstanceUID, seg.SeriesInstanceUID = f"{STUDY_UID}.77.1", f"{STUDY_UID}.77"
+    sources = source_images()
+    lesion = lesion_finding(
+        source=RoiSource.STORED_SEG,
+        roi_sop_instance_uid=seg.SOPInstanceUID,
+        roi_sop_class_uid=seg.SOPClassUID,
+        roi_number=2,
+    )
+    evidence = EvidenceImages((lesion_evidence(),), pet_is_suv=True)
+    with_roi = SourceImages({**sources.images, seg.SOPInstanceUID: seg}, sources.reference)
+    return Case(scored_findings(lesions=(lesion,)), evidence, with_roi)
+
+
+def two_lesions() -> Case:
+    """Return a study in part scored: lesion 1 has a score, lesion 2 only a reason."""
+    second = lesion_finding(
+        "Lesion 2", egfr_dls=None, pdl1_dls=None, slice_sd=None, slices=(),
+        reason=Remark("FOV_TRUNCATED", "The tumour reaches the edge of the CT field of view."),
+    )  # fmt: skip
+    evidence = EvidenceImages((lesion_evidence(), lesion_evidence("Lesion 2")), pet_is_suv=True)
+    return Case(scored_findings(lesions=(lesion_finding(), second), partial=True), evidence, source_images())
 
 
 def rtstruct_case(algorithm: str) -> Case:
@@ -186,3 +223,49 @@ def rtstruct_case(algorithm: str) -> Case:
     with_roi = SourceImages({**sources.images, structure_set.SOPInstanceUID: structure_set}, sources.reference)
     evidence = EvidenceImages((lesion_evidence(),), pet_is_suv=True)
     return Case(scored_findings(lesions=(lesion,)), evidence, with_roi)
+
+
+VARIANTS: dict[str, Callable[[], Case]] = {
+    "scored": scored,
+    "demonstration": lambda: demonstration(scored()),
+    "refused": refused,
+    "demonstration refused": lambda: demonstration(refused()),
+    "stored SEG": stored_seg,
+    "manual RTSTRUCT": lambda: rtstruct_case("MANUAL"),
+    "automatic RTSTRUCT": lambda: rtstruct_case("AUTOMATIC"),
+    "in part": two_lesions,
+}
+
+
+def items(ds: Dataset) -> Iterator[Dataset]:
+    """Yield every content item of a report, depth first."""
+    for item in ds.get("ContentSequence") or ():
+        yield item
+        yield from items(item)
+
+
+def name_of(item: Dataset) -> str:
+    """Return the code value of an item's concept name."""
+    return str(item.ConceptNameCodeSequence[0].CodeValue)
+
+
+def coded(ds: Dataset, name: str) -> list[str]:
+    """Return the code values of all CODE items of this name, in order."""
+    found = (item for item in items(ds) if item.ValueType == "CODE" and name_of(item) == name)
+    return [str(item.ConceptCodeSequence[0].CodeValue) for item in found]
+
+
+def texts(ds: Dataset, name: str) -> list[str]:
+    """Return the texts of all TEXT items of this name, in order."""
+    return [str(item.TextValue) for item in items(ds) if item.ValueType == "TEXT" and name_of(item) == name]
+
+
+def numbers(ds: Dataset, name: str) -> list[str]:
+    """Return the Numeric Value strings of all NUM items of this name, in order."""
+    found = (item for item in items(ds) if item.ValueType == "NUM" and name_of(item) == name)
+    return [str(item.MeasuredValueSequence[0].NumericValue) for item in found]
+
+
+def groups(ds: Dataset) -> list[Dataset]:
+    """Return the measurement groups."""
+    return [item for item in items(ds) if name_of(item) == "125007"]

@@ -1,0 +1,208 @@
+"""Page images: what they say, that it fits and does not overlap, and that they are what an archive shows."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imread
+from matplotlib.text import Text
+from pydicom import Dataset
+
+from egfr_dls.evidence import EvidenceImages
+from egfr_dls.findings import PatientFinding
+from egfr_dls.refusals import Remark
+from reporting.page_content import (
+    MAX_SLICE_PAGES,
+    Line,
+    Page,
+    Tone,
+    key_slices,
+    map_scale,
+    pages,
+    pet_range,
+    scored_slices,
+)
+from reporting.page_drawing import CUT, HEIGHT, WIDTH, draw, figure
+from reporting.page_text import printable, word_width, wrapped
+from reporting.pages import pages_png
+from tests.builders import STUDY_UID
+from tests.reporting.report_cases import (
+    VARIANTS,
+    Case,
+    demonstration,
+    lesion_evidence,
+    lesion_finding,
+    refused,
+    scored,
+    source_images,
+    stored_seg,
+    two_lesions,
+)
+
+
+def said(page: Page) -> str:
+    """Return all words of a page."""
+    column = [item.text for item in page.column if isinstance(item, Line)]
+    return "\n".join([page.heading, page.banner or "", *column, *(p.caption for p in page.panels), page.footer])
+
+
+def drawn(page: Page) -> list[Text]:
+    """Return the text artists of a page's sheet after drawing."""
+    drawing = figure(page)
+    FigureCanvasAgg(drawing).draw()
+    return [text for text in drawing.axes[0].texts if text.get_text()]
+
+
+def long_winded() -> Case:
+    """Return a study with far more to say than fits on a page."""
+    return scored(
+        warnings=tuple(Remark(f"WARNING_{i}", "something that a reader must know " * 6) for i in range(20)),
+        lesions=(lesion_finding(roi_description="a rule that is explained at great length " * 8),),
+    )
+
+
+def test_the_summary_gives_score_spread_cut_off_pathway_origin_and_limits() -> None:
+    summary, *slices = pages(scored().context)
+    words = said(summary)
+    for expected in (
+        "EGFR-DLS\n0.7098",
+        "Image score suggests an EGFR-mutant pattern.",
+        "Cut-off 0.5. 3 slices scored, standard deviation 0.0513.",
+        "PDL1_DLS 0.3121 (low, cut-off 0.5).",
+        "Image scores favour the EGFR TKI pathway.",
+        "Unverified ROI. EGFR-DLS high",
+        "NOT confirmed by a person",
+        "HISTOLOGY_UNKNOWN",
+        "network egfr-test 1.2.0 (research), sha256 abababababababab",
+    ):
+        assert expected in words
+    assert len(slices) == 3
+
+
+def test_a_slice_page_gives_its_score_position_and_number() -> None:
+    words = said(pages(scored().context)[2])
+    for expected in ("slice 2 of 3", "0.7304", "Position 16.0 mm", "3 of 3 slices shown", "not diagnostic"):
+        assert expected in words
+
+
+def test_a_network_without_activation_maps_gives_two_pictures_and_no_word_of_maps() -> None:
+    case = replace(scored(), evidence=EvidenceImages((lesion_evidence(maps=False),), pet_is_suv=False))
+    page = pages(case.context)[1]
+    assert len(page.panels) == 2
+    assert "Grad-CAM" not in said(page)
+    assert "relative units" in said(page)
+    assert draw(page).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_refusal_is_one_page_that_says_not_scored_and_why() -> None:
+    (page,) = pages(refused().context)
+    for expected in ("NOT SCORED", "SUV_NO_WEIGHT", "Needed: 20 to 300 kg", "PT series not used"):
+        assert expected in said(page)
+    assert page.panels == ()
+    assert not any(word in said(page) for word in ("favour", "0.7098", "suggests"))
+
+
+def test_a_demonstration_says_so_on_every_page() -> None:
+    for case in (demonstration(scored()), demonstration(refused())):
+        assert {page.banner for page in pages(case.context)} == {"DEMONSTRATION, not a patient result"}
+    assert {page.banner for page in pages(scored().context)} == {None}
+
+
+def test_no_identifier_of_the_patient_is_burned_in() -> None:
+    for page in pages(scored().context):
+        assert not any(secret in said(page) for secret in ("BUILDER", "TEST-1", "19600101", STUDY_UID))
+
+
+def test_many_slices_are_chosen_evenly_and_counted() -> None:
+    finding = lesion_finding(slices=lesion_finding().slices[:1] * 37)
+    evidence = lesion_evidence()
+    many = replace(
+        evidence,
+        **{n: np.repeat(getattr(evidence, n)[:1], 37, axis=0) for n in ("ct_hu", "pet", "roi", "box")},
+        cam_positive=None,
+        cam_negative=None,
+    )
+    case = replace(scored(lesions=(finding,)), evidence=EvidenceImages((many,), pet_is_suv=True))
+    chosen = [s.index for s in key_slices(scored_slices(case.context))]
+    assert (chosen[0], chosen[-1], len(chosen)) == (0, 36, MAX_SLICE_PAGES)
+    assert max(np.diff(chosen)) - min(np.diff(chosen)) <= 1
+    assert "12 of 37 slices shown" in said(pages(case.context)[1])
+
+
+def test_pictures_of_all_pages_share_one_scale() -> None:
+    context = scored().context
+    assert pet_range(context) == 8.0
+    assert map_scale(context) == pytest.approx(1.0, abs=0.01)
+    strong, weak = (page.panels[2].overlay for page in pages(context)[1:3])
+    assert strong is not None
+    assert weak is not None
+    assert weak.max() == pytest.approx(0.7 * strong.max(), rel=1e-3)
+
+
+def test_the_edges_carry_their_anatomical_letters() -> None:
+    assert pages(scored().context)[1].panels[0].edges == ("R", "A")
+    prone = replace(scored(), sources=source_images(ImageOrientationPatient=[-1, 0, 0, 0, -1, 0]))
+    assert pages(prone.context)[1].panels[0].edges == ("L", "P")
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "long"])
+def test_every_word_lies_on_the_sheet_and_over_no_other(variant: str) -> None:
+    case = long_winded() if variant == "long" else VARIANTS[variant]()
+    for page in pages(case.context)[:2]:
+        boxes = [(text.get_text(), text.get_window_extent()) for text in drawn(page)]
+        for words, box in boxes:
+            assert box.x0 >= 0, words
+            assert box.x1 <= WIDTH, words
+            assert box.y0 >= 0, words
+            assert box.y1 <= HEIGHT, words
+        for (words, box), (others, other) in combinations(boxes, 2):
+            overlap_x = min(box.x1, other.x1) - max(box.x0, other.x0)
+            overlap_y = min(box.y1, other.y1) - max(box.y0, other.y0)
+            assert not (overlap_x > 1 and overlap_y > 3), f"{words!r} over {others!r}"
+
+
+def test_what_does_not_fit_is_said_to_stand_in_the_report() -> None:
+    assert CUT in [text.get_text() for text in drawn(pages(long_winded().context)[0])]
+    assert CUT not in [text.get_text() for text in drawn(pages(scored().context)[0])]
+
+
+def test_text_that_no_font_or_formula_can_take_is_drawn_all_the_same() -> None:
+    hostile = "肿瘤 $\\frac{1}{0}$ <b>\x00\n\x1b[31m" + "W" * 400
+    page = Page(heading="h", banner=None, column=(Line(hostile, Tone.BODY),), panels=(), footer=hostile[:20])
+    assert draw(page).shape == (HEIGHT, WIDTH, 3)
+    assert printable("肿瘤\x00a\nb") == "??a b"
+
+
+def test_paragraphs_break_within_their_width() -> None:
+    for line in wrapped("a rather long sentence that must be broken " * 3 + "W" * 90, 17, 200):
+        assert word_width(line, 17) <= 200 + 1
+
+
+def test_the_object_holds_the_drawn_pages() -> None:
+    case = stored_seg().with_pages()
+    ds = case.build()["pages"].dataset
+    assert (ds.NumberOfFrames, ds.Rows, ds.Columns, ds.PhotometricInterpretation) == (4, HEIGHT, WIDTH, "RGB")
+    assert list(ds.PageNumberVector) == [1, 2, 3, 4]
+    summary = np.rint(imread(io.BytesIO(pages_png(ds)[0]))[:, :, :3] * 255).astype(np.uint8)
+    assert np.array_equal(summary, draw(pages(case.context)[0]))
+
+
+def test_the_object_names_its_sources_and_that_words_are_burned_in() -> None:
+    ds: Dataset = scored().with_pages().build()["pages"].dataset
+    assert (ds.BurnedInAnnotation, ds.ConversionType, ds.LossyImageCompression) == ("YES", "WSD", "00")
+    assert {i.ReferencedSOPInstanceUID for i in ds.SourceImageSequence} == set(scored().findings.images_read)
+    assert ds.DerivationCodeSequence[0].CodeValue == "130403"
+
+
+def test_a_lesion_without_score_is_named_with_its_reason() -> None:
+    assert "Lesion 2: not scored. FOV_TRUNCATED" in said(pages(two_lesions().context)[0])
+
+
+def test_findings_without_a_patient_score_draw_no_number() -> None:
+    page = pages(scored(patient=PatientFinding()).context)[0]
+    assert not [item for item in page.column if isinstance(item, Line) and item.tone is Tone.SCORE]

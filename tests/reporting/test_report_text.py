@@ -1,0 +1,76 @@
+"""The report on a terminal, and the wording that all forms share."""
+
+from __future__ import annotations
+
+import pytest
+
+from egfr_dls.refusals import Remark
+from egfr_dls.study import Pathway, RoiSource
+from reporting import wording
+from reporting.printed_scores import EgfrStatus, egfr_status
+from reporting.report_text import COLUMNS, report_text
+from tests.reporting.report_cases import VARIANTS, demonstration, lesion_finding, refused, scored, scored_findings
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_text_names_egfr_dls_and_fits_the_terminal(variant: str) -> None:
+    text = report_text(VARIANTS[variant]().findings)
+    assert "EGFR-DLS" in text
+    assert max(map(len, text.splitlines())) <= COLUMNS
+
+
+def test_the_text_gives_score_pathway_and_warnings() -> None:
+    text = report_text(scored_findings())
+    for expected in ("EGFR-DLS  0.7098", "cut-off 0.5", "favour the EGFR TKI pathway", "HISTOLOGY_UNKNOWN"):
+        assert expected in text
+
+
+def test_a_refusal_gives_its_reason() -> None:
+    text = report_text(refused().findings)
+    assert "NOT SCORED" in text
+    assert "SUV_NO_WEIGHT: PatientWeight (0010,1030) is missing" in text
+
+
+def test_a_demonstration_is_said_first() -> None:
+    assert report_text(demonstration(scored()).findings).startswith("*** DEMONSTRATION, not a patient result ***")
+
+
+def test_control_characters_never_reach_the_terminal() -> None:
+    text = report_text(scored_findings(warnings=(Remark("X", "red\x1b[31m \x07bell\rback"),)))
+    assert not set(text) & {"\x1b", "\x07", "\r"}
+
+
+@pytest.mark.parametrize(
+    ("score", "status"),
+    [(0.5, EgfrStatus.MUTANT), (0.49999, EgfrStatus.WILD_TYPE), (1.0, EgfrStatus.MUTANT), (0.0, EgfrStatus.WILD_TYPE)],
+)
+def test_the_class_is_decided_on_the_unrounded_score(score: float, status: EgfrStatus) -> None:
+    assert egfr_status(score, 0.5) is status
+
+
+def test_the_wording_suggests_and_favours_and_never_claims() -> None:
+    sentences = [*wording.STATUS_SENTENCES.values(), *wording.PATHWAY_SENTENCES.values()]
+    assert not [s for s in sentences if "is EGFR" in s or "responds" in s or "should" in s]
+    assert set(wording.PATHWAY_SENTENCES) == set(Pathway)
+    assert set(wording.STATUS_SENTENCES) == set(EgfrStatus)
+    assert set(wording.ROI_SENTENCES) == set(RoiSource)
+
+
+@pytest.mark.parametrize(
+    ("source", "confirmed", "expected"),
+    [
+        (RoiSource.PROPOSED, False, "NOT confirmed by a person"),
+        (RoiSource.PROPOSED, True, ", confirmed by a person"),
+        (RoiSource.STORED_SEG, True, "stored segmentation (SEG)"),
+    ],
+)
+def test_the_origin_of_a_region_is_said(source: RoiSource, confirmed: bool, expected: str) -> None:
+    assert expected in wording.roi_sentence(lesion_finding(source=source, confirmed=confirmed))
+
+
+def test_a_rationale_that_already_begins_with_unverified_is_not_marked_twice() -> None:
+    findings = scored_findings()
+    patient = findings.patient
+    marked = scored_findings(patient=type(patient)(**{**vars(patient), "rationale": "Unverified ROI: as it was said."}))
+    assert wording.pathway_rationale(marked) == "Unverified ROI: as it was said."
+    assert wording.pathway_rationale(findings).startswith("Unverified ROI. ")

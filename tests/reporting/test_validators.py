@@ -1,0 +1,103 @@
+"""Independent validators and readers: dicom3tools and DCMTK find nothing wrong and print what we wrote."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from egfr_dls.uids import CODING_SCHEME_UID
+from reporting.build import to_bytes
+from reporting.context import Predecessor, Revision
+from tests.reporting.report_cases import VARIANTS, Case, refused, scored, source_images, two_lesions
+
+ACCEPTED = (  # the 2022 tool does not know private code schemes, nor Device UID (CP 2010)
+    "Unrecognized defined term <99EGFRDLS>",
+    f"Unrecognized defined term <{CODING_SCHEME_UID}>",
+    "Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID",
+    "Standard Extended SOP Class",
+)
+ACCEPTED_BETWEEN = "Different information entities for attribute - Element=<AccessionNumber> IE <"
+
+dicom3tools = pytest.mark.dicom3tools
+dcmtk = pytest.mark.dcmtk
+
+
+def need(tool: str) -> str:
+    path = shutil.which(tool)
+    if path is None:
+        pytest.skip(f"{tool} is not installed")
+    return path
+
+
+def written(case: Case, folder: Path, prefix: str = "") -> list[Path]:
+    paths = []
+    for kind, made in case.build().items():
+        paths.append(folder / f"{prefix}{kind}.dcm")
+        paths[-1].write_bytes(to_bytes(made))
+    return paths
+
+
+def remarks(*command: str | Path) -> list[str]:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    return [line for line in (done.stdout + done.stderr).splitlines() if re.match(r"(Error|Warning)", line)]
+
+
+@dicom3tools
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_dciodvfy_has_nothing_to_say(variant: str, tmp_path: Path) -> None:
+    tool = need("dciodvfy")
+    for path in written(VARIANTS[variant]().with_pages(), tmp_path):
+        left = [line for line in remarks(tool, path) if not any(known in line for known in ACCEPTED)]
+        assert left == [], path.name
+
+
+@dicom3tools
+def test_dcentvfy_finds_the_objects_of_two_revisions_consistent(tmp_path: Path) -> None:
+    tool = need("dcentvfy")
+    first = scored().with_pages()
+    report = first.build()["report"].dataset
+    before = Predecessor(report.SOPClassUID, report.SOPInstanceUID, report.SeriesInstanceUID, report.StudyInstanceUID)
+    second = replace(two_lesions().with_pages(), revision=Revision(2, before))
+    paths = [*written(first, tmp_path, "1-"), *written(second, tmp_path, "2-")]
+    assert [line for line in remarks(tool, *paths) if ACCEPTED_BETWEEN not in line] == []
+
+
+@dcmtk
+def test_dsrdump_prints_names_and_values(tmp_path: Path) -> None:
+    tool = need("dsrdump")
+    report = written(scored(), tmp_path)[-1]
+    done = subprocess.run([tool, "+Pt", "+Pl", str(report)], capture_output=True, text=True, check=True)
+    for expected in (
+        '"EGFR deep learning score")="0.7098"',
+        '"PD-L1 deep learning score")="0.3121"',
+        '"Number of slices scored")="3"',
+        '(PATHWAY-TKI,99EGFRDLS,"EGFR TKI pathway")',
+    ):
+        assert expected in done.stdout
+
+
+@dcmtk
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_dsr2html_renders_every_report(variant: str, tmp_path: Path) -> None:
+    tool = need("dsr2html")
+    report = written(VARIANTS[variant](), tmp_path)[-1]
+    page = tmp_path / "report.html"
+    subprocess.run([tool, "+Rd", str(report), str(page)], capture_output=True, check=True)
+    text = page.read_text(encoding="utf-8")
+    expected = ["Not scored because"] if "refused" in variant else ["EGFR deep learning score", "0.7098"]
+    assert all(word in text for word in expected)
+
+
+@dicom3tools
+def test_a_poor_header_still_makes_valid_objects(tmp_path: Path) -> None:
+    """Absent type 2 attributes, an over-long StudyID and a sex that no defined term names."""
+    tool = need("dciodvfy")
+    poor = source_images(PatientSex=None, StudyDate=None, StudyID=None, SliceThickness=None, PatientWeight=None)
+    for case in (replace(scored(), sources=poor), replace(refused(), sources=poor)):
+        for path in written(case, tmp_path):
+            assert [line for line in remarks(tool, path) if line.startswith("Error")] == []
