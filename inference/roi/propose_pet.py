@@ -225,7 +225,7 @@ class _Scene:
 
     def _field_share(self, region: Mask) -> float:
         voxels = np.count_nonzero(region)
-        return np.count_nonzero(region & self.closed) / voxels if voxels else 0.0
+        return float(np.count_nonzero(region & self.closed) / voxels) if voxels else 0.0
 
     def _judged(self, region: Mask, used: Mask, fraction: float, seed_suv: float) -> ProposedRoi | Rejection:
         if (reason := self._implausible(region)) is not None:

@@ -28,6 +28,7 @@ from inference.roi.stored import CodedConcept, RoiFacts, StoredRoi
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 FILLED_TYPES = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"})  # Contour Geometric Type (3006,0042)
 SAME_PLANE = 0.1  # slices; contours closer than this lie in one plane
+THICKEST_MM = 10.0  # distance of contour planes that is still a slice; planes further apart have a gap between them
 TIE_PIXELS = 1e-6  # moves contours off pixel centres, so that a centre on an edge belongs to one side only
 
 
@@ -50,8 +51,8 @@ def structure_masks(rtstruct: Dataset, grid: Volume, wanted: Collection[int] | N
     """Return the ROIs as bool ``[z, y, x]`` masks on the grid of a volume.
 
     A voxel belongs to a ROI when its centre lies inside an odd number of the contours of its plane (even-odd rule), so a
-    second contour cuts a hole. A slice takes the contours of the nearest plane within half a slice, or half the distance
-    of contour planes where that is larger: contours drawn on another grid are so carried by nearest neighbour.
+    second contour cuts a hole. A slice takes the contours of the nearest plane within half a slice. Contours drawn on
+    another series reach half the distance of their planes where that is larger: they are carried by nearest neighbour.
 
     Parameters
     ----------
@@ -67,14 +68,16 @@ def structure_masks(rtstruct: Dataset, grid: Volume, wanted: Collection[int] | N
     StudyRefusedError
         ``ROI_REFERENCE_MISSING`` (other images), ``GEOMETRY_MISMATCH`` (contours that do not lie in slices)
     """
-    require_reference(rtstruct, grid)
+    thickest_mm = 0.0 if require_reference(rtstruct, grid).is_on(grid) else THICKEST_MM
     structures = [f for f in structure_facts(rtstruct) if wanted is None or f.number in wanted]
     contours = _contours(rtstruct)
     return tuple(
         StoredRoi(
             **vars(facts),
             mask=_filled(
-                [_placed(rtstruct, points, grid.geometry) for points in contours[facts.number]], grid.geometry
+                [_placed(rtstruct, points, grid.geometry) for points in contours[facts.number]],
+                grid.geometry,
+                thickest_mm,
             ),
             method="voxel centres inside the contours, even-odd rule",
         )
@@ -135,11 +138,13 @@ def _placed(rtstruct: Dataset, points: NDArray[np.float64], grid: Geometry) -> _
     return _PlanarContour(z, indices[:, 1::-1])
 
 
-def _filled(contours: list[_PlanarContour], grid: Geometry) -> Mask:
+def _filled(contours: list[_PlanarContour], grid: Geometry, thickest_mm: float) -> Mask:
+    """Fill planes that stand for slices of up to ``thickest_mm``, or of the grid's own thickness."""
     mask = np.zeros(grid.shape, dtype=np.bool_)
     planes = _planes(contours)
     heights = np.array([plane[0].z for plane in planes])
-    reach = 0.5 * max(1.0, float(np.diff(heights).min()) if len(heights) > 1 else 1.0)
+    apart = float(np.diff(heights).min()) if len(heights) > 1 else 1.0
+    reach = 0.5 * max(1.0, min(apart, thickest_mm / grid.spacing_mm[0]))
     for z in range(grid.shape[0]):
         away = z - heights
         near = np.flatnonzero((away >= -reach) & (away < reach))  # half open: a plane between two slices fills one

@@ -1,0 +1,209 @@
+"""SEG objects as masks: types, placement, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pytest
+import SimpleITK
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+from pydicom.uid import RLELossless
+
+from egfr_dls.errors import StudyRefusedError
+from egfr_dls.refusals import RefusalCode
+from egfr_dls.study import RoiSource
+from egfr_dls.volume import Unit, Volume
+from inference.roi.seg import segment_facts, segment_masks
+from tests.builders import CT_SERIES_UID, STUDY_UID, ct_slices, pet_slices
+from tests.inference.roi.volumes import folder_volume, segmentation, volume_of
+
+Kind = hd.seg.SegmentationTypeValues
+
+
+@pytest.fixture(scope="module")
+def ct() -> list[Dataset]:
+    return ct_slices()
+
+
+@pytest.fixture(scope="module")
+def grid(ct: list[Dataset]) -> Volume:
+    return volume_of(ct, Unit.HOUNSFIELD)
+
+
+@pytest.fixture(scope="module")
+def truth(grid: Volume) -> NDArray[np.bool_]:
+    """An asymmetric region that leaves the lowest and highest slice empty."""
+    mask = np.zeros(grid.geometry.shape, dtype=np.bool_)
+    mask[1:-1, 5:12, 9:24] = True
+    mask[2, 3:5, 20:27] = True
+    return mask
+
+
+@pytest.mark.parametrize("omit_empty_frames", [True, False], ids=["sparse", "empty frames"])
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.LABELMAP])
+def test_voxels_are_the_stored_ones(
+    ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_], kind: Kind, omit_empty_frames: bool
+) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8), kind=kind, omit_empty_frames=omit_empty_frames)
+    (roi,) = segment_masks(seg, grid)
+    np.testing.assert_array_equal(roi.mask, truth)
+    assert (roi.label, roi.number, roi.source) == ("tumour", 1, RoiSource.STORED_SEG)
+    assert roi.tracking_uid == f"{STUDY_UID}.77.1"
+    assert roi.referenced_series_uids == {CT_SERIES_UID}
+    assert not roi.method, "nothing was interpolated"
+    assert not roi.mask.flags.writeable
+
+
+def test_a_fraction_counts_from_one_half_and_the_report_says_so(ct: list[Dataset], grid: Volume) -> None:
+    fraction = np.zeros(grid.geometry.shape)
+    fraction[2, 4, 3:6] = [0.4, 0.6, 1.0]
+    (roi,) = segment_masks(segmentation(ct, fraction, kind=Kind.FRACTIONAL), grid)
+    np.testing.assert_array_equal(np.argwhere(roi.mask), [[2, 4, 4], [2, 4, 5]])
+    assert "0.5 of the maximum fraction" in roi.method
+
+
+def test_overlapping_segments_stay_apart(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    other = np.roll(truth, 3, axis=2)
+    seg = segmentation(ct, np.stack([truth, other], axis=3).astype(np.uint8), ("a", "b"))
+    a, b = segment_masks(seg, grid)
+    np.testing.assert_array_equal(a.mask, truth)
+    np.testing.assert_array_equal(b.mask, other)
+
+
+def test_only_wanted_segments_are_read(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, np.stack([truth, ~truth], axis=3).astype(np.uint8), ("a", "b"))
+    (roi,) = segment_masks(seg, grid, [2])
+    np.testing.assert_array_equal(roi.mask, ~truth)
+
+
+def test_compressed_frames_are_decoded(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    fraction = truth.astype(np.float64)
+    seg = segmentation(ct, fraction, kind=Kind.FRACTIONAL, transfer_syntax_uid=RLELossless)
+    (roi,) = segment_masks(seg, grid)
+    np.testing.assert_array_equal(roi.mask, truth)
+
+
+def test_a_part_of_the_slices_is_placed_by_position(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    """The frames know their place; neither their number nor the order of the sources tells it."""
+    by_height = sorted(ct, key=lambda ds: float(ds.ImagePositionPatient[2]))
+    part = list(reversed(by_height[1:4]))
+    (roi,) = segment_masks(segmentation(part, truth[1:4][::-1].astype(np.uint8)), grid)
+    expected = np.zeros_like(truth)
+    expected[1:4] = truth[1:4]
+    np.testing.assert_array_equal(roi.mask, expected)
+
+
+def test_another_grid_of_the_frame_of_reference_is_reached_by_nearest_neighbour(
+    ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]
+) -> None:
+    pet = volume_of(pet_slices(origin_mm=(-61.0, -61.0, 0.5)), Unit.SUVBW)
+    (roi,) = segment_masks(segmentation(ct, truth.astype(np.uint8)), pet)
+    assert roi.method == "carried by nearest neighbour"
+    z, y, x = np.indices(pet.geometry.shape).reshape(3, -1)
+    places = pet.geometry.index_to_mm @ np.stack([x, y, z, np.ones_like(x)])
+    x, y, z = np.rint(np.linalg.inv(grid.geometry.index_to_mm) @ places)[:3].astype(int)
+    inside = (z < 8) & (y < 32) & (x < 32)
+    expected = np.zeros(inside.shape, dtype=np.bool_)
+    expected[inside] = truth[z[inside], y[inside], x[inside]]
+    np.testing.assert_array_equal(roi.mask.ravel(), expected)
+    assert roi.mask.any()
+
+
+def _refusal(seg: Dataset, grid: Volume) -> StudyRefusedError:
+    with pytest.raises(StudyRefusedError) as refused:
+        segment_masks(seg, grid)
+    assert str(seg.SOPInstanceUID) in refused.value.message
+    return refused.value
+
+
+def test_other_images_are_refused(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    seg.ReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
+    assert segment_masks(seg, grid), "the frame of reference still is the same"
+    seg.FrameOfReferenceUID = "1.2.4"
+    refusal = _refusal(seg, grid)
+    assert refusal.code is RefusalCode.ROI_REFERENCE_MISSING
+    assert "1.2.3" in refusal.message
+    assert "1.2.4" in refusal.message
+
+
+def test_frames_without_a_place_are_refused(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    del seg.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence
+    refusal = _refusal(seg, grid)
+    assert refusal.code is RefusalCode.GEOMETRY_MISMATCH
+    assert "ImagePositionPatient" in refusal.message
+
+
+def test_frames_that_make_no_grid_are_refused(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    place = seg.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
+    x, y, z = (float(v) for v in place.ImagePositionPatient)
+    place.ImagePositionPatient = [x, y, z + 1.2]
+    refusal = _refusal(seg, grid)
+    assert refusal.code is RefusalCode.GEOMETRY_MISMATCH
+    assert "no regular grid" in refusal.message
+
+
+def test_damaged_pixels_are_refused(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    seg.PixelData = seg.PixelData[:4]
+    refusal = _refusal(seg, grid)
+    assert refusal.code is RefusalCode.PIXELS_UNREADABLE
+    assert "Explicit VR Little Endian" in refusal.message
+
+
+def _nrrd(path: Path) -> NDArray[np.int64]:
+    return np.asarray(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))).astype(np.int64)
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize(("size", "voxels"), [("24x38x3", (0, 315, 0)), ("23x38x3", (4, 314, 4))])
+def test_dcmqi_odd_sizes_equal_their_nrrd(shared_data: Path, size: str, voxels: tuple[int, ...]) -> None:
+    """Non-square and odd sizes catch swapped axes and wrong bit packing."""
+    folder = shared_data / "seg_rtstruct_sr/dcmqi/segmentations" / size
+    grid = folder_volume(folder / "image", Unit.HOUNSFIELD)
+    (roi,) = segment_masks(dcmread(folder / "seg/label.seg"), grid)
+    np.testing.assert_array_equal(roi.mask, _nrrd(folder / "nrrd/label.nrrd") == 1)
+    assert tuple(roi.mask.sum(axis=(1, 2))) == voxels
+
+
+@pytest.mark.shared_data
+def test_dcmqi_liver_and_overlaps(shared_data: Path) -> None:
+    folder = shared_data / "seg_rtstruct_sr/dcmqi/segmentations"
+    grid = folder_volume(folder / "ct-3slice", Unit.HOUNSFIELD)
+    (liver,) = segment_masks(dcmread(folder / "liver.dcm"), grid)
+    np.testing.assert_array_equal(liver.mask, _nrrd(folder / "liver_seg.nrrd") > 0)
+    assert tuple(liver.mask.sum(axis=(1, 2))) == (36233, 35645, 35220)
+    stored = {part: _nrrd(folder / f"partial_overlaps-{part}.nrrd") for part in (1, 2, 3)}
+    overlapping = segment_masks(dcmread(folder / "partial_overlaps.dcm"), grid)
+    assert len(overlapping) == 5
+    for roi in overlapping:
+        np.testing.assert_array_equal(
+            roi.mask, np.logical_or.reduce([labels == roi.number for labels in stored.values()])
+        )
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["noppv", "ppv5"])
+def test_sparse_label_maps_are_read_without_their_background(shared_data: Path, name: str) -> None:
+    folder = shared_data / "seg_rtstruct_sr/dcmqi/segmentations"
+    grid = folder_volume(folder / "24x38x3/image", Unit.HOUNSFIELD)
+    (roi,) = segment_masks(dcmread(folder / f"sparse-labelmap-{name}.dcm"), grid)
+    assert roi.label == "Liver"
+    np.testing.assert_array_equal(roi.mask, _nrrd(folder / f"sparse_labelmap_{name}_seg.nrrd") == 1)
+
+
+@pytest.mark.shared_data
+def test_segmentations_of_images_that_are_not_here_are_refused(shared_data: Path) -> None:
+    """Also those of slide microscopy, whose frames have no place in a patient."""
+    grid = folder_volume(shared_data / "seg_rtstruct_sr/dcmqi/segmentations/ct-3slice", Unit.HOUNSFIELD)
+    foreign = sorted((shared_data / "seg_rtstruct_sr/highdicom").glob("seg_image_*.dcm"))
+    assert len(foreign) == 12
+    for path in [shared_data / "seg_rtstruct_sr/dcmqi/sr-example/seg.dcm", *foreign]:
+        seg = dcmread(path)
+        assert segment_facts(seg)
+        assert _refusal(seg, grid).code is RefusalCode.ROI_REFERENCE_MISSING
