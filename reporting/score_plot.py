@@ -10,8 +10,8 @@ from reporting import wording
 from reporting.printed_scores import PrintedScores
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT, INSET = 640, 240, 56, 44, 14, 16, 24
-CUT_OFF_COLOUR = "#c77800"
-COLOURS = ("#0b63c5", "#b3452c", "#26734d", "#7b3fa0", "#8a6d00", "#444c56")
+CUT_OFF_COLOUR = "#d98e00"
+COLOURS = ("#2f81f7", "#d9603b", "#2f9e63", "#a371f7", "#a88b1a", "#7d8590")
 
 
 @dataclass(frozen=True)
