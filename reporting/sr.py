@@ -141,12 +141,17 @@ def _segment(context: ReportContext, lesion: LesionFinding, roi: Dataset | None)
         sop_class_uid=class_uid,
         sop_instance_uid=uid,
         segment_number=number,
-        source_series=SourceSeriesForSegmentation(_ct_series_uid(context)),
+        source_series=SourceSeriesForSegmentation(_source_series_uid(context, uid)),
     )
 
 
-def _ct_series_uid(context: ReportContext) -> str:
-    chosen = (series.series_instance_uid for series in context.findings.series if series.role == "CT")
+def _source_series_uid(context: ReportContext, seg_uid: str) -> str:
+    """Return the series that a segmentation was made on: what a stored one says (0008,1115); ours are on the CT."""
+    stored = context.sources.images.get(seg_uid)
+    referenced = [] if stored is None else stored.get("ReferencedSeriesSequence") or []
+    if referenced and referenced[0].get("SeriesInstanceUID"):
+        return str(referenced[0].SeriesInstanceUID)
+    chosen = (series.series_instance_uid for series in context.findings.series if series.role == "ct")
     read = (image.SeriesInstanceUID for image in context.sources.images.values() if image.SOPClassUID == CTImageStorage)
     return str(next(chosen, None) or next(read))
 

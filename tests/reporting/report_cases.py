@@ -114,7 +114,7 @@ def scored_findings(**changes: Any) -> StudyFindings:
         "model": MODEL,
         "companion_model": COMPANION,
         "series": (
-            SeriesFinding(CT_SERIES_UID, "CT", "CT", None),
+            SeriesFinding(CT_SERIES_UID, "CT", "ct", None),
             SeriesFinding(PET_SERIES_UID, "PT", "PET", None),
             SeriesFinding("1.2.3", "PT", None, Remark("PET_NOT_ATTENUATION_CORRECTED", "CorrectedImage lacks ATTN")),
         ),
