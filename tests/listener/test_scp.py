@@ -494,7 +494,7 @@ def test_an_other_content_under_a_known_uid_is_kept_and_flags_the_study(node: No
         row = studies.find(tx, STUDY_UID)
     assert row.conflict
     assert len(refs) == 16
-    assert changed.PixelData not in {dcmread(io.BytesIO(node.store.spool.read(ref))).PixelData for ref in refs}
+    assert changed.PixelData not in {dcmread(io.BytesIO(node.store.spool.read(ref))).PixelData for ref in refs.values()}
     assert node.state(STUDY_UID) is StudyState.COMPLETE, "the first content counts: nothing to analyse again"
     assert len(jobs_of(node)) == 1
 

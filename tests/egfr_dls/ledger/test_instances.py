@@ -1,0 +1,135 @@
+"""Instances, series and associations as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egfr_dls.ledger import Ledger, Tx, instances, studies
+from egfr_dls.ledger.instances import IndexedInstance
+from egfr_dls.study import ReceivedInstance, SpoolRef, StudyState
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+STUDY = "1.2"
+ENTRY = ReceivedInstance(
+    "1.2.840.10008.5.1.4.1.1.2", "1.2.1.1", STUDY, "1.2.1", "CT", "1.2.840.10008.1.2.1", "SCANNER", "EGFR_DLS", "127.0.0.1", "a",
+    AT,
+)  # fmt: skip
+
+
+@pytest.fixture
+def tx(tmp_path: Path) -> Iterator[Tx]:
+    """An open transaction on an empty ledger."""
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    with ledger.begin() as opened:
+        yield opened
+    ledger.close()
+
+
+def add(tx: Tx, sha256: str = "d1", *, second: int = 0, own: bool = False, frame: str = "1.9", **changes: Any) -> None:
+    """Enter an instance received at that second."""
+    entry = replace(ENTRY, received_at=AT + timedelta(seconds=second), **changes)
+    ref = SpoolRef("s.seg", second * 100, 100)
+    instances.add(tx, IndexedInstance(entry, ref, sha256, frame, own), b"key", "listener-test")
+
+
+def test_a_first_instance_makes_study_series_and_association(tx: Tx) -> None:
+    add(tx)
+    assert studies.state(tx, STUDY) is StudyState.RECEIVING
+    snapshot = studies.snapshot(tx, STUDY)
+    assert snapshot.series == (studies.SeriesSnapshot("CT", "1.9", 1),)
+    assert (snapshot.open_associations, snapshot.interrupted) == (1, False)
+    assert snapshot.first_seen_at == snapshot.last_instance_at == AT.timestamp()
+
+
+def test_the_same_content_again_is_nothing_new(tx: Tx) -> None:
+    add(tx)
+    add(tx, second=5, association_id="b")
+    assert instances.count(tx, STUDY) == 1
+    assert studies.snapshot(tx, STUDY).last_instance_at == AT.timestamp()
+    assert studies.snapshot(tx, STUDY).open_associations == 2
+
+
+def test_another_content_is_kept_marked_and_flags_the_study(tx: Tx) -> None:
+    add(tx)
+    add(tx, "d2", second=5)
+    assert instances.count(tx, STUDY) == 2
+    assert studies.find(tx, STUDY).conflict
+    assert instances.locations(tx, STUDY) == {"1.2.1.1": SpoolRef("s.seg", 0, 100)}, "the first content counts"
+    assert instances.content_digest_rows(tx, STUDY) == [("1.2.1.1", "d1")]
+    assert instances.all_sop_instance_uids(tx) == ["1.2.1.1"]
+    add(tx, "d2", second=6)
+    assert instances.count(tx, STUDY) == 2
+
+
+def test_another_content_does_not_reopen_an_ended_study(tx: Tx) -> None:
+    add(tx)
+    studies.move(tx, STUDY, StudyState.NOT_APPLICABLE, 0.0)
+    add(tx, "d2", second=5)
+    assert studies.state(tx, STUDY) is StudyState.NOT_APPLICABLE
+    assert studies.find(tx, STUDY).conflict
+
+
+@pytest.mark.parametrize(
+    ("modality", "reopens"),
+    [("CT", True), ("PT", True), ("SEG", True), ("RTSTRUCT", True), ("OT", False), ("SR", False)],
+)
+def test_only_what_can_fill_a_role_reopens_a_study(tx: Tx, modality: str, reopens: bool) -> None:
+    add(tx)
+    studies.move(tx, STUDY, StudyState.NOT_APPLICABLE, 0.0)
+    add(tx, second=9, sop_instance_uid="1.2.2.1", series_instance_uid="1.2.2", modality=modality)
+    assert (studies.state(tx, STUDY) is StudyState.RECEIVING) is reopens
+    assert (studies.snapshot(tx, STUDY).last_instance_at == AT.timestamp() + 9) is reopens
+    assert (("1.2.2.1", "d1") in instances.content_digest_rows(tx, STUDY)) is reopens
+    assert instances.count(tx, STUDY) == 2
+
+
+def test_our_own_object_makes_no_study(tx: Tx) -> None:
+    add(tx, own=True)
+    assert studies.listed(tx) == []
+    assert instances.all_sop_instance_uids(tx) == []
+
+
+def test_one_sop_instance_uid_in_two_studies_is_one_instance_and_a_conflict(tx: Tx) -> None:
+    """A SOP Instance UID is unique in the world (PS3.5 9); the second study is flagged, the first is left alone."""
+    add(tx)
+    add(tx, "d2", study_instance_uid="1.3", series_instance_uid="1.3.1", second=1)
+    assert studies.find(tx, "1.3").conflict
+    assert not studies.find(tx, STUDY).conflict
+    assert instances.locations(tx, "1.3") == {}
+
+
+def test_locations_by_uid(tx: Tx) -> None:
+    add(tx)
+    add(tx, second=1, sop_instance_uid="1.2.1.2")
+    assert instances.location(tx, STUDY, ["1.2.1.2", "9.9"]) == {"1.2.1.2": SpoolRef("s.seg", 100, 100)}
+    assert instances.location(tx, "1.3", ["1.2.1.2"]) == {}
+
+
+def test_watermarks_move_forward(tx: Tx) -> None:
+    instances.advance(tx, {"a.seg": 10, "b.seg": 20})
+    instances.advance(tx, {"a.seg": 30})
+    assert instances.watermarks(tx) == {"a.seg": 30, "b.seg": 20}
+
+
+def test_an_association_is_released_or_aborted_once(tx: Tx) -> None:
+    add(tx)
+    instances.release_association(tx, "a", "listener-test", 1.0)
+    instances.abort_association(tx, "a")
+    assert not studies.snapshot(tx, STUDY).interrupted
+    add(tx, second=1, sop_instance_uid="1.2.1.2", association_id="b")
+    instances.abort_association(tx, "b")
+    assert studies.snapshot(tx, STUDY).interrupted
+
+
+def test_open_associations_of_a_dead_listener_are_aborted(tx: Tx) -> None:
+    add(tx)
+    instances.release_association(tx, "a", "listener-test", 1.0)
+    add(tx, second=1, sop_instance_uid="1.2.1.2", association_id="b")
+    assert instances.abort_open_associations(tx) == 1
+    assert studies.snapshot(tx, STUDY).open_associations == 0

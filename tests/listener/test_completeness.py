@@ -1,0 +1,78 @@
+"""The decision table of completeness."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from egfr_dls.ledger.studies import SeriesSnapshot, StudySnapshot
+from egfr_dls.settings import Study
+from listener.completeness import Complete, Decision, NotApplicable, Wait, WaitReason, decide
+
+FRAME, OTHER = "1.2.3", "1.2.4"
+CT, PT = SeriesSnapshot("CT", FRAME, 300), SeriesSnapshot("PT", FRAME, 300)
+SETTINGS = Study(quiet_seconds=60, force_seconds=5400, force_action="refuse")
+WHOLE = StudySnapshot(
+    "1.2", (CT, PT), open_associations=0, interrupted=False, first_seen_at=0.0, last_instance_at=1000.0
+)
+QUIET, FORCE = 1060.0, 5400.0
+
+
+def series(*pairs: tuple[str, str]) -> tuple[SeriesSnapshot, ...]:
+    return tuple(SeriesSnapshot(modality, frame, 1) for modality, frame in pairs)
+
+
+@pytest.mark.parametrize(
+    ("change", "now", "decision"),
+    [
+        # the pair, in order, and quiet
+        ({}, QUIET, Complete("pet_ct_egfr")),
+        ({}, QUIET - 0.1, Wait(WaitReason.QUIET_TIME)),
+        ({}, 0.0, Wait(WaitReason.QUIET_TIME)),  # the clock was set back
+        ({"open_associations": 1}, QUIET, Wait(WaitReason.OPEN_ASSOCIATION)),
+        ({"open_associations": 1}, FORCE, Wait(WaitReason.OPEN_ASSOCIATION)),  # never while it is being sent
+        ({"series": series(("CT", OTHER), ("CT", FRAME), ("PT", FRAME))}, QUIET, Complete("pet_ct_egfr")),
+        ({"series": (CT, PT, SeriesSnapshot("SEG", "", 1))}, QUIET, Complete("pet_ct_egfr")),
+        # the sender went away
+        ({"interrupted": True}, QUIET, Wait(WaitReason.INTERRUPTED)),
+        ({"interrupted": True}, FORCE - 0.1, Wait(WaitReason.INTERRUPTED)),
+        ({"interrupted": True}, FORCE, Complete("pet_ct_egfr", "refuse")),
+        # no pair
+        ({"series": (PT,)}, QUIET, Wait(WaitReason.PAIR_MISSING)),
+        ({"series": (PT,)}, FORCE, Complete("pet_ct_egfr", "refuse")),
+        ({"series": series(("CT", OTHER), ("PT", FRAME))}, QUIET, Wait(WaitReason.PAIR_MISSING)),
+        ({"series": series(("CT", ""), ("PT", ""))}, QUIET, Wait(WaitReason.PAIR_MISSING)),  # no frame is no frame in common
+        # at the force time, but still arriving one association at a time
+        ({"series": (PT,), "last_instance_at": FORCE - 1}, FORCE, Wait(WaitReason.QUIET_TIME)),
+        # nothing asks for it
+        ({"series": (CT,)}, QUIET, NotApplicable()),
+        ({"series": (CT,), "interrupted": True}, QUIET, NotApplicable()),
+        ({"series": (CT,)}, QUIET - 1, Wait(WaitReason.QUIET_TIME)),
+        ({"series": (CT,), "open_associations": 1}, QUIET, Wait(WaitReason.OPEN_ASSOCIATION)),
+        ({"series": series(("OT", ""))}, QUIET, NotApplicable()),
+        ({"series": ()}, QUIET, NotApplicable()),
+    ],
+)  # fmt: skip
+def test_the_table(change: dict[str, Any], now: float, decision: Decision) -> None:
+    assert decide(replace(WHOLE, **change), now, SETTINGS) == decision
+
+
+@pytest.mark.parametrize(
+    ("action", "decision"),
+    [
+        ("refuse", Complete("pet_ct_egfr", "refuse")),
+        ("score", Complete("pet_ct_egfr", "score")),
+        ("wait", Wait(WaitReason.OPERATOR)),
+    ],
+)
+def test_what_happens_at_the_force_time_is_a_setting(action: Any, decision: Decision) -> None:
+    assert (
+        decide(replace(WHOLE, interrupted=True), FORCE, SETTINGS.model_copy(update={"force_action": action}))
+        == decision
+    )
+
+
+def test_a_biomarker_that_is_not_enabled_asks_for_nothing() -> None:
+    assert decide(WHOLE, QUIET, SETTINGS, rules=()) == NotApplicable()

@@ -1,0 +1,73 @@
+"""The loop guard: our own objects start nothing; a person's correction does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydicom import Dataset
+from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+
+from egfr_dls.study import ReceivedInstance
+from egfr_dls.uids import CODING_SCHEME_UID, OBJECT_KINDS, series_uid
+from listener.own import is_own
+from tests.builders import STUDY_UID, base_dataset, to_part10
+
+OURS = series_uid(STUDY_UID, "pet_ct_egfr", "report", demonstration=True)
+FOREIGN = "1.2.3.4"
+
+
+def entry_of(ds: Dataset) -> ReceivedInstance:
+    return ReceivedInstance(
+        sop_class_uid=str(ds.SOPClassUID), sop_instance_uid=str(ds.SOPInstanceUID), study_instance_uid=STUDY_UID,
+        series_instance_uid=str(ds.SeriesInstanceUID), modality=str(ds.Modality), transfer_syntax_uid="1.2.840.10008.1.2.1",
+        calling_ae_title="PACS", called_ae_title="EGFR_DLS", peer_address="127.0.0.1", association_id="a",
+        received_at=datetime(2026, 1, 2, tzinfo=UTC),
+    )  # fmt: skip
+
+
+def sr(series: str, *, scheme: str = "") -> Dataset:
+    ds = base_dataset(ComprehensiveSRStorage, "SR", series, "1.2.3.5")
+    item = Dataset()
+    item.CodingSchemeDesignator, item.CodingSchemeUID = "99EGFRDLS", scheme
+    ds.CodingSchemeIdentificationSequence = [item] if scheme else []
+    return ds
+
+
+def seg(series: str, *algorithm_types: str) -> Dataset:
+    ds = base_dataset(SegmentationStorage, "SEG", series, "1.2.3.6")
+    ds.SegmentSequence = []
+    for kind in algorithm_types:
+        item = Dataset()
+        item.SegmentAlgorithmType = kind
+        ds.SegmentSequence.append(item)
+    return ds
+
+
+@pytest.mark.parametrize("kind", OBJECT_KINDS)
+@pytest.mark.parametrize("demonstration", [False, True])
+def test_our_series_are_known_without_the_ledger(kind: str, demonstration: bool) -> None:
+    ours = series_uid(STUDY_UID, "pet_ct_egfr", kind, demonstration=demonstration)
+    ds = base_dataset(SecondaryCaptureImageStorage, "OT", ours, "1.2.3")
+    assert is_own(entry_of(ds), to_part10(ds), known=False)
+
+
+@pytest.mark.parametrize(
+    ("ds", "known", "own"),
+    [
+        (sr(FOREIGN), True, True),  # the PACS gave it a new series; its SOP Instance UID is in the object table
+        (sr(FOREIGN), False, False),
+        (sr(FOREIGN, scheme=CODING_SCHEME_UID), False, True),
+        (sr(FOREIGN, scheme="1.2.3"), False, False),
+        (seg(OURS, "AUTOMATIC"), False, True),
+        (seg(OURS, "AUTOMATIC", "AUTOMATIC"), False, True),
+        (seg(OURS), False, True),
+        (seg(OURS, "MANUAL"), False, False),  # a person's correction is an input
+        (seg(OURS, "AUTOMATIC", "SEMIAUTOMATIC"), False, False),
+        (seg(OURS, "MANUAL"), True, True),  # but not what we sent ourselves
+        (seg(FOREIGN, "AUTOMATIC"), False, False),  # another program's region of interest
+    ],
+)  # fmt: skip
+def test_what_is_ours(ds: Any, known: bool, own: bool) -> None:
+    assert is_own(entry_of(ds), to_part10(ds), known=known) is own

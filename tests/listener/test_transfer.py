@@ -1,0 +1,77 @@
+"""The facts of a data set, and the table of statuses they can lead to."""
+
+from __future__ import annotations
+
+import pytest
+
+from listener.status import FAULTS, Fault, InstanceRefusedError, Rejection, StoreStatus
+from listener.transfer import StoreCommand, frame_of_reference_uid, is_uid, read_facts
+from tests.builders import CT_SERIES_UID, FRAME_OF_REFERENCE_UID, STUDY_UID, ct_slices, secondary_capture
+from tests.listener.nodes import raw_data_set
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+def test_the_facts_are_those_of_the_data_set() -> None:
+    ds = ct_slices()[0]
+    facts = read_facts(raw_data_set(ds), StoreCommand(CT, ds.SOPInstanceUID, CT, EXPLICIT))
+    assert (facts.sop_class_uid, facts.sop_instance_uid) == (CT, ds.SOPInstanceUID)
+    assert (facts.study_instance_uid, facts.series_instance_uid) == (STUDY_UID, CT_SERIES_UID)
+    assert facts.modality == "CT"
+
+
+@pytest.mark.parametrize(("modality", "kept"), [(None, ""), ("", ""), ("CT\\PT", ""), ("../../x", ""), ("PT ", "PT")])
+def test_a_modality_that_is_no_code_string_is_none(modality: str | None, kept: str) -> None:
+    ds = ct_slices()[0]
+    raw = raw_data_set(ds)
+    old = b"CS\x02\x00CT"
+    written = (modality or "").encode()
+    written += b" " * (len(written) % 2)
+    raw = raw.replace(old, b"CS" + len(written).to_bytes(2, "little") + written, 1)
+    assert read_facts(raw, StoreCommand(CT, ds.SOPInstanceUID, CT, EXPLICIT)).modality == kept
+
+
+def test_a_class_other_than_the_contexts_is_not_supported() -> None:
+    ds = ct_slices()[0]
+    with pytest.raises(InstanceRefusedError) as refused:
+        read_facts(raw_data_set(ds), StoreCommand(CT, ds.SOPInstanceUID, "1.2.840.10008.5.1.4.1.1.4", EXPLICIT))
+    assert FAULTS[refused.value.fault].status is StoreStatus.SOP_CLASS_NOT_SUPPORTED
+
+
+def test_the_frame_of_reference_is_read_and_may_be_absent() -> None:
+    assert frame_of_reference_uid(raw_data_set(ct_slices()[0]), EXPLICIT) == FRAME_OF_REFERENCE_UID
+    assert frame_of_reference_uid(raw_data_set(secondary_capture()), EXPLICIT) == ""
+
+
+@pytest.mark.parametrize("text", ["1", "1.2.3", "0.0", "2.25." + "9" * 39, "1." + "2" * 62])
+def test_uids(text: str) -> None:
+    assert is_uid(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "1.", ".1", "1..2", "1.02", "1.a", "1/2", "1. 2", "1." + "2" * 63, "1\n", "１.２"]
+)
+def test_what_is_no_uid(text: str) -> None:
+    """PS3.5 9.1: digits and points, no empty component, no leading zero, 64 characters."""
+    assert not is_uid(text)
+
+
+def test_every_fault_has_a_failure_status_and_a_comment_that_fits() -> None:
+    """Error Comment (0000,0902) is an LO: 64 characters, no backslash."""
+    assert set(FAULTS) == set(Fault)
+    for answer in FAULTS.values():
+        assert answer.status is not StoreStatus.SUCCESS
+        assert 0 < len(answer.comment) <= 64
+        assert "\\" not in answer.comment
+
+
+def test_what_a_full_disk_gives_the_scanner() -> None:
+    assert FAULTS[Fault.DISK_FULL].status == FAULTS[Fault.DISK_FLOOR].status == 0xA700
+
+
+def test_rejections_are_codes_of_the_standard() -> None:
+    """PS3.8 table 9-21."""
+    reasons = {(1, 1), (1, 2), (1, 3), (1, 7), (2, 1), (2, 2), (3, 1), (3, 2)}
+    assert {rejection.codes[1:] for rejection in Rejection} <= reasons
+    assert len({rejection.reason for rejection in Rejection}) == len(Rejection)
