@@ -145,5 +145,5 @@ def limitations(findings: StudyFindings) -> tuple[str, ...]:
         *unscored_lesions(findings),
         *(roi_sentence(lesion) for lesion in scored),
         *(remark_sentence(warning) for warning in findings.warnings),
-        *findings.patient.caveats,
+        *(caveat for caveat in findings.patient.caveats if caveat != RESEARCH_USE),  # said above
     )

@@ -72,10 +72,7 @@ class ProposedRoi:
     def description(self) -> str:
         """How it was found, for the report."""
         joined = f", joined from {self.parts} hot spots that touch" if self.parts > 1 else ""
-        return (
-            f"proposed by software, not confirmed by a reader: PET above {self.fraction:.0%} of SUV {self.seed_suv:.1f} "
-            f"in the lung field{joined}"
-        )
+        return f"PET above {self.fraction:.0%} of SUV {self.seed_suv:.1f} in the lung field{joined}"
 
 
 class Rejection(StrEnum):
