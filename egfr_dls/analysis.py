@@ -49,7 +49,14 @@ class Request:
 def private_settings(load: Callable[[dict[str, Any]], Settings]) -> Iterator[Settings]:
     """Give the site's settings over a store of their own that is gone afterwards: nothing of a running service is touched."""
     with tempfile.TemporaryDirectory(prefix="egfr-dls-") as root:
-        yield load({"storage": {"root": root, "min_free_bytes": 0}, "ledger": {"url": ""}, "destinations": []})
+        yield load(
+            {
+                "storage": {"root": root, "min_free_bytes": 0},
+                "ledger": {"url": ""},
+                "logging": {"site_key_file": None},
+                "destinations": [],
+            }
+        )
 
 
 def analyse(
@@ -68,6 +75,7 @@ def analyse(
     """
     progress("files")
     datasets = chosen_study(request)
+    _make_folder(request.out)
     at = request.at or stages.latest_acquisition(datasets) or datetime(1970, 1, 1)  # noqa: DTZ001  # DICOM's local time
     with open_store(settings) as store:
         study = str(datasets[0].StudyInstanceUID)
@@ -79,6 +87,13 @@ def analyse(
         _work(store, stages.report_handler(settings, store))
         progress("files out")
         return _write_out(store, study, request.out, settings)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        (out / "objects").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror}; needed: a folder that can be made and written") from error
 
 
 def chosen_study(request: Request) -> list[Dataset]:
@@ -162,6 +177,5 @@ def _write_out(
 
 
 def _write_object(store: Store, made: Row[Any], out: Path) -> ObjectEntry:
-    (out / "objects").mkdir(parents=True, exist_ok=True)
     write_atomically(out / "objects" / f"{made.kind}.dcm", store.objects.get(made.sha256))
     return ObjectEntry(made.kind, f"objects/{made.kind}.dcm", made.sop_class_uid, made.sop_instance_uid)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from egfr_dls import settings
+from egfr_dls.ledger.engine import ledger_url
 
 SCHEMA = "egfr-dls-config/1"
 config_option = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file.")
@@ -25,6 +26,8 @@ def config() -> None:
 def show(config: Path | None, as_json: bool) -> None:  # click passes flags so
     """Print every setting with its value in force, defaults and environment included."""
     values = settings.load_or_default(config).model_dump(mode="json")
+    if values["ledger"]["url"]:
+        values["ledger"]["url"] = ledger_url(values["ledger"]["url"]).render_as_string(hide_password=True)
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, **values}))
         return
@@ -39,6 +42,7 @@ def show(config: Path | None, as_json: bool) -> None:  # click passes flags so
 def check(config: Path | None, as_json: bool) -> None:
     """Check the file and end with 0, or say what is wrong and end with 78."""
     loaded = settings.load(config)
+    ledger_url(loaded.ledger_url)
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, "status": "ok"}))
         return

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,9 @@ def demo(out: Path, roi: str) -> None:
         _empty(objects)
         with _pacs(objects) as pacs_port:
             config = _write_config(Path(private), _free_port(), pacs_port)
-            loaded = settings.load(config)
+            loaded = settings.load(
+                config, tomllib.loads(config.read_text(encoding="utf-8"))
+            )  # the environment has no say
             status.update("starting the service")
             with _service(config, Path(private) / "service.log"):
                 _wait_for_echo(loaded)

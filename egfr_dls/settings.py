@@ -6,39 +6,60 @@ Units stand in names.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from egfr_dls.errors import ConfigurationError
+from egfr_dls.settings_faults import nearest, sentence
 
-CONFIG_VARIABLE = "EGFR_DLS_CONFIG"
-AeTitle = Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]+$")  # PS3.5 table 6.2-1, AE
+PREFIX = "EGFR_DLS_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+
+
+def _ae_title(text: str) -> str:
+    """Check against PS3.5 table 6.2-1, AE."""
+    if not text.strip() or len(text) > 16 or "\\" in text or not text.isascii() or not text.isprintable():
+        raise ValueError(
+            f"{text!r} is no AE title; needed: 1 to 16 printable ASCII characters, no backslash, not only spaces"
+        )
+    return text
+
+
+AeTitle = Annotated[str, AfterValidator(_ae_title), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 16})]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Peer(_Section):
     """Who may open an association: AE title and where it calls from."""
 
-    ae_title: str = AeTitle
+    ae_title: AeTitle
     host: str  # name, address or network (CIDR)
 
 
 class Listener(_Section):
     """How associations are accepted."""
 
-    ae_title: str = Field("EGFR_DLS", min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]+$")
+    ae_title: AeTitle = "EGFR_DLS"
     host: str = "127.0.0.1"
     port: int = Field(11112, ge=0, le=65535)  # 0: any free one, logged at start
     max_associations: int = Field(64, ge=1)
@@ -114,7 +135,7 @@ class Destination(_Section):
     """A PACS that gets the results."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    ae_title: str = AeTitle
+    ae_title: AeTitle
     host: str
     port: int = Field(ge=1, le=65535)
     required: bool = True
@@ -135,7 +156,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
-        env_prefix="EGFR_DLS_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,
     )
@@ -162,6 +183,16 @@ class Settings(BaseSettings):
         """Let the environment win over the file."""
         return env_settings, init_settings
 
+    @field_validator("destinations")
+    @classmethod
+    def _named_once(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        """Deliveries are kept by the destination's name."""
+        names = [destination.name for destination in destinations]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"name {', '.join(twice)} is there more than once; needed: a name of its own for each")
+        return destinations
+
     @property
     def ledger_url(self) -> str:
         """The database URL, with its default filled in."""
@@ -177,36 +208,6 @@ class Settings(BaseSettings):
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-# Keys of the operator's contract that later versions will serve. Giving one is an error that says so: a setting
-# that is silently without effect would be worse.
-NOT_IN_THIS_VERSION: dict[str, str] = {
-    "listener.tls": "DICOM TLS",
-    "listener.workers": "several listener processes",
-    "storage.engine": "object storage",
-    "storage.s3": "object storage",
-    "storage.retention_days": "removal of delivered studies",
-    "inference.precision": "GPU inference",
-    "inference.engine_store": "GPU inference",
-    "inference.shadow_every": "GPU inference",
-    "inference.backend_required": "GPU inference",
-    "inference.device_index": "GPU inference",
-    "inference.triton_url": "Triton",
-    "inference.gpu_preprocessing": "GPU inference",
-    "biomarkers.mr_brain_metastasis_egfr": "the brain-metastasis biomarker",
-    "reporting.map": "the parametric map",
-    "reporting.pdf": "the PDF report",
-    "destinations.storage_commitment": "storage commitment",
-    "destinations.sr_class": "other SR classes",
-    "destinations.tls": "DICOM TLS",
-    "destinations.transport": "STOW-RS",
-    "destinations.url": "STOW-RS",
-    "listener.peers.certificate_names": "DICOM TLS",
-    "sources": "fetching missing series",
-    "context": "clinical context files",
-    "http": "the HTTP pages",
-}
-
-
 def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read the configuration file (and the environment) and check it whole.
 
@@ -215,7 +216,8 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
     path
         the TOML file; None: the one that ``EGFR_DLS_CONFIG`` names, else defaults only
     overrides
-        sections given by the program itself (a private store for ``analyze``); they replace the file's keys
+        sections given by the program itself (a private store for ``analyze``); they replace the keys of the file and of
+        the environment
 
     Raises
     ------
@@ -224,12 +226,14 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
     """
     document = _read(path)
     for section, keys in (overrides or {}).items():
-        document[section] = {**document.get(section, {}), **keys} if isinstance(keys, Mapping) else keys
-    _refuse_unknown_variables(os.environ)
+        document[section] = _merged(document.get(section), keys)
+    _refuse_variables(os.environ)
     try:
-        return Settings(**document)
+        return _insist(Settings(**document), overrides or {})
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_sentence(fault) for fault in error.errors())) from error
+        raise ConfigurationError("; ".join(sentence(fault, Settings) for fault in error.errors())) from error
+    except SettingsError as error:  # an array that the environment spells wrongly
+        raise ConfigurationError(f"{error}; needed: JSON, as in '[]', or the key in the file") from error
 
 
 def load_or_default(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -241,6 +245,20 @@ def load_or_default(path: Path | None, overrides: Mapping[str, Any] | None = Non
     if path is None and not os.environ.get(CONFIG_VARIABLE) and "EGFR_DLS_STORAGE__ROOT" not in os.environ:
         sections.setdefault("storage", {"root": "egfr-dls-store"})
     return load(path, sections)
+
+
+def _merged(section: Any, keys: Any) -> Any:
+    return {**section, **keys} if isinstance(section, Mapping) and isinstance(keys, Mapping) else keys
+
+
+def _insist(loaded: Settings, overrides: Mapping[str, Any]) -> Settings:
+    """Return the settings with the program's own keys in force, whatever the environment says."""
+    values = {}
+    for name, keys in overrides.items():
+        kind: Any = Settings.model_fields[name].annotation
+        wanted = _merged(getattr(loaded, name).model_dump(), keys) if isinstance(keys, Mapping) else keys
+        values[name] = TypeAdapter(kind).validate_python(wanted)
+    return loaded.model_copy(update=values)
 
 
 def _read(path: Path | None) -> dict[str, Any]:
@@ -255,39 +273,16 @@ def _read(path: Path | None) -> dict[str, Any]:
         raise ConfigurationError(f"configuration file {named} is not TOML: {error}") from error
 
 
-def _refuse_unknown_variables(environment: Iterable[str]) -> None:
+def _refuse_variables(environment: Iterable[str]) -> None:
+    """Refuse a variable of ours that names no section, or no key: arrays of tables stand in the file only."""
     sections = list(Settings.model_fields)
     for name in environment:
-        if not name.startswith("EGFR_DLS_") or name == CONFIG_VARIABLE:
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
             continue
-        section = name.removeprefix("EGFR_DLS_").split("__")[0].lower()
+        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
         if section not in sections:
+            raise ConfigurationError(f"environment variable {name}: no section [{section}]{nearest(section, sections)}")
+        if not key:
             raise ConfigurationError(
-                f"environment variable {name}: no section [{section}]{_nearest(section, sections)}"
+                f"environment variable {name} names no key; needed: {PREFIX}<SECTION>__<KEY>, and arrays of tables in the file"
             )
-
-
-def _sentence(fault: Any) -> str:
-    path = [part for part in fault["loc"] if not isinstance(part, int)]
-    key = ".".join(str(part) for part in path)
-    if fault["type"] == "extra_forbidden":
-        if key in NOT_IN_THIS_VERSION:
-            return f"{key}: {NOT_IN_THIS_VERSION[key]} is not in this version; remove the key"
-        return f"unknown key {key}{_nearest(str(path[-1]), _known_keys(path[:-1]))}"
-    if fault["type"] == "missing":
-        return f"{key} is missing and must be given"
-    return f"{key}: {fault['msg']}, found {fault['input']!r}"
-
-
-def _known_keys(sections: list[Any]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for name in sections:
-        annotation = model.model_fields[name].annotation
-        arguments = getattr(annotation, "__args__", None)
-        model = arguments[0] if arguments else annotation  # type: ignore[assignment]  # sections are models, or tuples of them
-    return list(model.model_fields)
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
-    return f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"

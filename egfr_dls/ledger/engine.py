@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, insert, select
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from egfr_dls.errors import ConfigurationError, TemporaryFailureError
@@ -19,22 +19,33 @@ Tx = Connection  # an open transaction
 MINIMUM_SQLITE = (3, 35)  # RETURNING
 
 
+def ledger_url(text: str) -> URL:
+    """Return ``[ledger] url`` as a value.
+
+    Raises
+    ------
+    ConfigurationError
+        it is no URL of a SQLite file
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise ConfigurationError("ledger.url is not a database URL; needed: sqlite:///path") from error
+    if url.get_backend_name() != "sqlite":
+        raise ConfigurationError(f"ledger.url: {url.get_backend_name()} is not in this version; needed: sqlite:///path")
+    if url.database in (None, "", ":memory:"):
+        raise ConfigurationError("ledger.url names no file; needed: sqlite:///path")
+    return url
+
+
 class Ledger:
     """The ledger's two ways in: ``begin`` for a transaction that may write, ``read`` for one that never does."""
 
     def __init__(self, url: str) -> None:
-        try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise ConfigurationError("ledger.url is not a database URL; needed: sqlite:///path") from error
-        if parsed.get_backend_name() != "sqlite":
-            raise ConfigurationError(
-                f"ledger.url: {parsed.get_backend_name()} is not in this version; needed: sqlite:///path"
-            )
+        folder = Path(ledger_url(url).database or "").parent
         if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; needed: 3.35 or later")
-        if parsed.database:
-            Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(folder)
         self._writer = create_engine(url)
         self._reader = create_engine(url)
         for engine, begin in ((self._writer, "BEGIN IMMEDIATE"), (self._reader, "BEGIN")):
@@ -74,6 +85,15 @@ class Ledger:
                 raise ConfigurationError(
                     f"the ledger has schema version {version}; this program knows {schema.SCHEMA_VERSION}: run the newer one"
                 )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the ledger's folder {folder}: {error.strerror}; needed: one that can be made"
+        ) from error
 
 
 def _configure(engine: Any, begin: str) -> None:
