@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-import traceback
 from typing import Any
 
 import click
@@ -49,6 +48,9 @@ class LazyGroup(click.Group):
 @click.version_option(PRODUCT_VERSION, prog_name="egfr-dls")
 def cli() -> None:
     """egfr-dls: a DICOM node that scores PET/CT studies for EGFR mutation status. Research use only."""
+    from egfr_dls import telemetry  # imported here: `--help` needs none of it
+
+    telemetry.configure_command()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -70,7 +72,9 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.exit(ExitCode.DEFECT)
     except Exception as error:  # noqa: BLE001  # the outermost frame: a defect still ends as the contract says
-        traceback.print_exc()
+        from egfr_dls import telemetry
+
+        telemetry.get_logger().error("defect", **telemetry.error_fields(error))
         _end(
             ExitCode.DEFECT,
             "defect",

@@ -10,15 +10,22 @@ import logging
 import os
 import secrets
 import sys
+import tempfile
+import threading
 import traceback
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from egfr_dls.errors import ConfigurationError
 from egfr_dls.settings import Settings
+
+KEY_BYTES = 32
 
 # What a log line may hold. Study data is named by study_key only; AE titles and addresses belong to the audit trail.
 ALLOWED_KEYS = frozenset(
@@ -32,13 +39,27 @@ ALLOWED_KEYS = frozenset(
 
 
 def configure(settings: Settings, stage: str, worker: str) -> None:
-    """Set up logging for this process: our events and, from WARNING on, those of the libraries."""
+    """Set up logging for a stage's process: our events and, from WARNING on, those of the libraries.
+
+    What ends a thread is an event too: nothing of it reaches standard error as text.
+    """
+    _configure(settings.logging.level, settings.logging.format)
+    structlog.contextvars.bind_contextvars(stage=stage, worker=worker, pid=os.getpid())
+    threading.excepthook = _thread_died
+
+
+def configure_command() -> None:
+    """Set up logging for a command that a person waits for: warnings and errors, on standard error."""
+    _configure("warning", "console")
+
+
+def _configure(level_name: str, format_name: str) -> None:
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if settings.logging.format == "console"
+        if format_name == "console"
         else structlog.processors.JSONRenderer(sort_keys=False)
     )
-    level = logging.getLevelNamesMapping()[settings.logging.level.upper()]
+    level = logging.getLevelNamesMapping()[level_name.upper()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -49,11 +70,32 @@ def configure(settings: Settings, stage: str, worker: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_to_standard_error,
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(stage=stage, worker=worker, pid=os.getpid())
+    warnings.showwarning = _library_warned
     logging.basicConfig(handlers=[_LibraryHandler(level=logging.WARNING)], level=logging.WARNING, force=True)
+
+
+def _to_standard_error(*_arguments: Any) -> structlog.WriteLogger:
+    """Return what writes a line by one call: stages share standard error, and under PYTHONUNBUFFERED two calls interleave."""
+    return structlog.WriteLogger(sys.stderr)
+
+
+def _library_warned(
+    message: Warning | str,  # noqa: ARG001  # its text may hold header values, as a log record's may
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001  # the warnings module fixes this signature
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    get_logger().warning("library_warning", error_class=category.__name__, reason=f"{Path(filename).name}:{lineno}")
+
+
+def _thread_died(found: threading.ExceptHookArgs) -> None:
+    if found.exc_value is not None:
+        get_logger().error("thread_died", **error_fields(found.exc_value))
 
 
 def get_logger() -> FilteringBoundLogger:
@@ -63,12 +105,28 @@ def get_logger() -> FilteringBoundLogger:
 
 
 def site_key(settings: Settings) -> bytes:
-    """Return the key under which studies are named in logs; made at the first start, readable by its owner only."""
+    """Return the key under which studies are named in logs; made at the first start, readable by its owner only.
+
+    Raises
+    ------
+    ConfigurationError
+        it cannot be made or read, or is no key
+    """
     path = settings.logging.site_key_file or settings.storage.root / "site.key"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        _make_key(path)
-    return bytes.fromhex(path.read_text(encoding="ascii").strip())
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _make_key(path)
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise ConfigurationError(
+            f"site key {path}: {error.strerror}; needed: a file that can be made and read"
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(f"site key {path} is not hexadecimal text; needed: the key that was there") from error
+    if len(key) < KEY_BYTES:
+        raise ConfigurationError(f"site key {path} has {len(key)} bytes; needed: {KEY_BYTES} or more, in hexadecimal")
+    return key
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:
@@ -81,16 +139,16 @@ def error_fields(error: BaseException) -> dict[str, Any]:
 
 
 def _make_key(path: Path) -> None:
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32))
+    fd, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
     try:
-        os.link(draft, path)  # the first of several processes wins, and nobody reads half a key
-    except FileExistsError:
-        pass
+        with os.fdopen(fd, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # the first of several processes wins, and nobody reads half a key
+            Path(path).hardlink_to(draft)
     finally:
-        draft.unlink()
+        Path(draft).unlink()
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
