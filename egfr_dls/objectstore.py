@@ -7,9 +7,14 @@ import os
 import tempfile
 from pathlib import Path
 
+from egfr_dls.errors import TemporaryFailureError
+
 
 class ObjectStore:
-    """A folder of immutable files named by the SHA-256 of their content."""
+    """A folder of immutable files named by the SHA-256 of their content.
+
+    A disk that is full or fails raises TemporaryFailureError.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -19,13 +24,19 @@ class ObjectStore:
         """Keep ``data`` durably and return its digest; the same data is kept once."""
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / digest
-        if not path.exists():
-            write_atomically(path, data)
+        try:
+            if not path.exists():
+                write_atomically(path, data)
+        except OSError as error:
+            raise TemporaryFailureError(f"object store: {error.strerror}") from error
         return digest
 
     def get(self, digest: str) -> bytes:
         """Return what ``put`` kept under this digest."""
-        return self.path(digest).read_bytes()
+        try:
+            return self.path(digest).read_bytes()
+        except OSError as error:
+            raise TemporaryFailureError(f"object store, {digest}: {error.strerror}") from error
 
     def path(self, digest: str) -> Path:
         """Return the file that ``put`` made."""
@@ -39,10 +50,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            Path(file.name).replace(path)
         except OSError:
             Path(file.name).unlink()
             raise
-    Path(file.name).replace(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

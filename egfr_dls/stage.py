@@ -56,18 +56,17 @@ def run_one(ledger: Ledger, handler: Handler, worker: str, clock: Clock = time.t
         return False
     try:
         with _heartbeat(ledger, job, clock):
-            effect = _attempt(ledger, handler, job, clock)
-        if effect is not None:
-            with ledger.begin() as tx:
-                jobs.finish(tx, job, effect)
+            _attempt(ledger, handler, job, clock)
     except LeaseLostError:
         get_logger().warning("lease_lost", kind=job.kind, attempts=job.attempts)
     return True
 
 
-def _attempt(ledger: Ledger, handler: Handler, job: Job, clock: Clock) -> Effect | None:
+def _attempt(ledger: Ledger, handler: Handler, job: Job, clock: Clock) -> None:
     try:
-        return handler.handle(job)
+        effect = handler.handle(job)
+        with ledger.begin() as tx:
+            jobs.finish(tx, job, effect)
     except TemporaryFailureError as error:
         get_logger().warning("job_postponed", kind=job.kind, attempts=job.attempts, **error_fields(error))
         with ledger.begin() as tx:
@@ -79,7 +78,6 @@ def _attempt(ledger: Ledger, handler: Handler, job: Job, clock: Clock) -> Effect
         with ledger.begin() as tx:
             jobs.bury(tx, job, type(error).__name__)
             _fail(tx, job, error, clock)
-    return None
 
 
 def _fail(tx: Tx, job: Job, error: Exception, clock: Clock) -> None:

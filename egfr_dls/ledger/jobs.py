@@ -121,11 +121,6 @@ def bury(tx: Tx, claimed: Job, error_class: str) -> None:
     _owned(tx, claimed, state="dead", error_class=error_class, lease_until=None)
 
 
-def release(tx: Tx, claimed: Job) -> None:
-    """Give a job back at once with its attempt (shutdown)."""
-    _owned(tx, claimed, state="ready", attempts=claimed.attempts - 1, lease_until=None)
-
-
 def release_worker(tx: Tx, worker: str) -> int:
     """Free what a dead process of this name held; its supervisor calls this before it starts the next one."""
     freed = tx.execute(update(job).where(job.c.worker == worker, job.c.state == "leased").values(lease_until=0.0))
@@ -143,14 +138,15 @@ def sweep(tx: Tx, now: float) -> list[str]:
     return [row.study_instance_uid for row in rows]
 
 
-def revive(tx: Tx, study_instance_uid: str, now: float) -> int:
-    """Make a study's dead jobs ready again, with fresh attempts; return how many there were."""
+def revive(tx: Tx, study_instance_uid: str, now: float) -> list[str]:
+    """Make a study's dead jobs ready again, with fresh attempts; return their kinds."""
     revived = tx.execute(
         update(job)
         .where(job.c.study_instance_uid == study_instance_uid, job.c.state == "dead")
         .values(state="ready", attempts=0, run_at=now, error_class=None)
+        .returning(job.c.kind)
     )
-    return revived.rowcount
+    return list(revived.scalars())
 
 
 def _owned(tx: Tx, claimed: Job, **values: Any) -> None:
