@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -14,7 +15,8 @@ from rich.table import Table
 
 from egfr_dls import settings, study_document
 from egfr_dls.errors import UsageError
-from egfr_dls.ledger import Ledger, Tx, completion, deliveries, instances, jobs
+from egfr_dls.findings import StudyFindings
+from egfr_dls.ledger import Ledger, Tx, completion, deliveries, instances, jobs, results
 from egfr_dls.ledger import studies as rows
 from egfr_dls.study import StudyState
 
@@ -39,8 +41,7 @@ def studies() -> None:
 @click.option("--instances", "list_instances", is_flag=True, help="Every durable SOP Instance UID, one a line.")
 def list_studies(config: Path | None, as_json: bool, state: str | None, list_instances: bool) -> None:
     """List the studies, newest first."""
-    ledger = _ledger(config)
-    with ledger.read() as tx:
+    with _ledger(config) as ledger, ledger.read() as tx:
         if list_instances:
             uids = instances.all_sop_instance_uids(tx)
             click.echo(
@@ -71,7 +72,7 @@ def list_studies(config: Path | None, as_json: bool, state: str | None, list_ins
 @json_option
 def show(study: str, config: Path | None, as_json: bool) -> None:
     """Show a study: series, findings, jobs, objects and where each object stands at each destination."""
-    with _ledger(config).read() as tx:
+    with _ledger(config) as ledger, ledger.read() as tx:
         document = study_document.whole(tx, study)
     if as_json:
         click.echo(json.dumps(document))
@@ -84,12 +85,16 @@ def show(study: str, config: Path | None, as_json: bool) -> None:
 @config_option
 def retry(study: str, config: Path | None) -> None:
     """Queue again what failed, is parked or dead. Built objects go as they are; nothing is inferred twice."""
+    allowed = settings.load(config).inference.allow_demonstration_models
 
     def effect(tx: Tx, uid: str, now: float) -> str:
-        revived, sent = jobs.revive(tx, uid, now), deliveries.revive(tx, uid, now)
+        revived = jobs.revive(tx, uid, now)
+        sent = deliveries.revive(tx, uid, now, demonstrations=allowed)
         if revived:
             rows.move(tx, uid, StudyState.COMPLETE, now)
-        return f"{revived} jobs and {sent} deliveries queued again"
+            if completion.KIND not in revived:
+                _return_to_findings(tx, uid, now)
+        return f"{len(revived)} jobs and {sent} deliveries queued again"
 
     _act(config, study, "retry", effect)
 
@@ -128,6 +133,15 @@ def force(study: str, biomarker: str | None, config: Path | None) -> None:
     _act(config, study, "force", effect)
 
 
+def _return_to_findings(tx: Tx, uid: str, now: float) -> None:
+    """Put a study whose report failed, not its inference, where its findings had led."""
+    row = results.newest(tx, uid)
+    if row is not None:
+        refusal = StudyFindings.from_json(row.document).refusal
+        state = StudyState.REFUSED if refusal else StudyState.SCORED
+        rows.move(tx, uid, state, now, refusal_code=refusal.code if refusal else None)
+
+
 def _held(tx: Tx, uid: str, *, held: bool) -> str:
     rows.hold(tx, uid, held=held)
     return "held" if held else "released"
@@ -135,12 +149,17 @@ def _held(tx: Tx, uid: str, *, held: bool) -> str:
 
 def _act(config: Path | None, study: str, action: str, effect: Callable[[Tx, str, float], str]) -> None:
     now = time.time()
-    with _ledger(config).begin() as tx:
+    with _ledger(config) as ledger, ledger.begin() as tx:
         row = rows.find(tx, study)
         done = effect(tx, row.study_instance_uid, now)
         rows.record_action(tx, getpass.getuser(), action, row.study_instance_uid, done, now)
     click.echo(f"{row.study_key}: {done}")
 
 
-def _ledger(config: Path | None) -> Ledger:
-    return Ledger(settings.load(config).ledger_url)
+@contextmanager
+def _ledger(config: Path | None) -> Iterator[Ledger]:
+    ledger = Ledger(settings.load(config).ledger_url)
+    try:
+        yield ledger
+    finally:
+        ledger.close()

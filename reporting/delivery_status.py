@@ -83,13 +83,14 @@ def rule_for(status: int) -> Rule:
 
 
 # (result, source, reason) of an A-ASSOCIATE-RJ (PS3.8 table 9-21) after which nothing that we repeat can succeed:
-# the whole destination is parked. Every other rejection is tried again.
-PERMANENT_REJECTIONS: dict[tuple[int, int, int], str] = {
+# the whole destination is parked. Every other rejection is tried again, a permanent one without a reason a few times.
+PERMANENT_REJECTIONS: dict[tuple[int | None, int | None, int | None], str] = {
     (1, 1, 2): "APPLICATION_CONTEXT_NOT_SUPPORTED",
     (1, 1, 3): "CALLING_AE_TITLE_NOT_RECOGNISED",
     (1, 1, 7): "CALLED_AE_TITLE_NOT_RECOGNISED",
     (1, 2, 2): "PROTOCOL_VERSION_NOT_SUPPORTED",
 }
+NO_REASON_GIVEN = (1, 1, 1)
 
 
 def back_off_seconds(attempts: int, first_seconds: float, jitter: float) -> float:

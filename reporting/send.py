@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +21,23 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # pynetdicom makes its SOP classes at run time
 
 from egfr_dls.errors import TemporaryFailureError
-from egfr_dls.ledger import deliveries, studies
+from egfr_dls.ledger import Tx, deliveries, studies
 from egfr_dls.ledger.deliveries import DeliveryState, DueDelivery
 from egfr_dls.settings import Destination, Settings
 from egfr_dls.stage import Clock
 from egfr_dls.store import Store
 from egfr_dls.study import StudyState
 from egfr_dls.telemetry import error_fields, get_logger
-from reporting.delivery_status import GIVE_UP_SECONDS, PERMANENT_REJECTIONS, Outcome, Rule, back_off_seconds, rule_for
+from reporting.delivery_status import (
+    FEW_TRIES,
+    GIVE_UP_SECONDS,
+    NO_REASON_GIVEN,
+    PERMANENT_REJECTIONS,
+    Outcome,
+    Rule,
+    back_off_seconds,
+    rule_for,
+)
 
 POLL_SECONDS = 0.25
 LEASE_SECONDS = 120.0
@@ -55,42 +65,56 @@ class Sender:
         self._name = name
         self._clock = clock
         self._failures = 0
+        self._rejections = 0
         self._probe_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Send until ``stop`` is set."""
+        """Send until ``stop`` is set; trouble with one object or with the ledger never ends the thread."""
+        name = self._destination.name
         while not stop.is_set():
+            wait = POLL_SECONDS
             try:
-                sent = self.send_due(stop)
+                if self.send_due(stop):
+                    wait = 0.0
             except TemporaryFailureError as error:
-                get_logger().warning("ledger_unavailable", destination=self._destination.name, **error_fields(error))
-                sent = 0
-            if not sent:
-                stop.wait(POLL_SECONDS)
+                get_logger().warning("ledger_unavailable", destination=name, **error_fields(error))
+            except Exception as error:  # noqa: BLE001  # the loop of a stage: a defect must not stop a destination for good
+                get_logger().error("sending_failed", destination=name, **error_fields(error))
+                wait = PROBE_CAP_SECONDS
+            stop.wait(wait)
+        with suppress(TemporaryFailureError), self._store.ledger.begin() as tx:
+            deliveries.release_destination(tx, name, self._name)
 
     def send_due(self, stop: threading.Event) -> int:
         """Send what is due now; return how many objects were settled."""
         now = self._clock()
-        with self._store.ledger.begin() as tx:
-            parked = deliveries.claim_destination(tx, self._destination.name, self._name, now, LEASE_SECONDS)
-        if parked is None or parked or now < self._probe_at:
+        if now < self._probe_at:
             return 0
         with self._store.ledger.read() as tx:
             due = deliveries.due(tx, self._destination.name, now)
-            free = [d for d in due if not deliveries.blocked(tx, d.sop_instance_uid, self._destination.name)]
+        if not due:
+            return 0
+        with self._store.ledger.begin() as tx:
+            if not self._may_send(tx):
+                return 0
         due = [d for d in due if not self._gave_up(d, now)]
-        if not due or not free:
+        if not due:
             return 0
         opened = self._open(due)
         if isinstance(opened, Unreachable):
             self._not_reached(due, opened)
             return 0
-        self._failures = 0
+        self._failures = self._rejections = 0
         try:
             return sum(self._send_one(opened, d) for d in due if not stop.is_set())
         finally:
             if opened.is_established:
                 opened.release()
+
+    def _may_send(self, tx: Tx) -> bool:
+        """Take or renew the lease: there is one sender a destination, and none to a parked one."""
+        claimed = deliveries.claim_destination(tx, self._destination.name, self._name, self._clock(), LEASE_SECONDS)
+        return claimed == ""
 
     def _open(self, due: Sequence[DueDelivery]) -> Association | Unreachable:
         ae = AE(ae_title=self._settings.listener.ae_title)
@@ -105,9 +129,15 @@ class Sender:
         if assoc.is_rejected:
             answer = assoc.acceptor.primitive
             key = (answer.result, answer.result_source, answer.diagnostic) if answer is not None else None
-            parks = key in PERMANENT_REJECTIONS
-            return Unreachable(PERMANENT_REJECTIONS[key] if parks else "ASSOCIATION_REJECTED", parks)  # type: ignore[index]  # it is in
+            return self._rejected(key)
         return Unreachable("UNREACHABLE", parks=False)
+
+    def _rejected(self, key: tuple[int | None, int | None, int | None] | None) -> Unreachable:
+        self._rejections = self._rejections + 1 if key == NO_REASON_GIVEN else 0
+        reason = PERMANENT_REJECTIONS.get(key) if key is not None else None
+        if self._rejections >= FEW_TRIES:
+            reason = "REJECTED_WITHOUT_REASON"
+        return Unreachable(reason or "ASSOCIATION_REJECTED", parks=reason is not None)
 
     def _not_reached(self, due: Sequence[DueDelivery], why: Unreachable) -> None:
         self._failures += 1
@@ -133,6 +163,8 @@ class Sender:
             self._settle(due, self._not_accepted(due), None, "SOP_CLASS_NOT_ACCEPTED")
             return 1
         with self._store.ledger.begin() as tx:
+            if not self._may_send(tx):
+                return 0
             deliveries.begin_attempt(tx, due.sop_instance_uid, name, self._clock())
         status = self._store_request(assoc, due, accepted[due.sop_class_uid])
         if status is None:
@@ -150,16 +182,19 @@ class Sender:
     def _store_request(self, assoc: Association, due: DueDelivery, transfer_syntax: str) -> int | None:
         path: Path = self._store.objects.path(due.sha256)
         as_kept = transfer_syntax == due.transfer_syntax_uid  # else the peer takes Implicit VR only
-        answer = assoc.send_c_store(path if as_kept else dcmread(path))
+        try:
+            answer = assoc.send_c_store(path if as_kept else dcmread(path))
+        except RuntimeError:  # pynetdicom: the association ended between two objects
+            return None
         return None if "Status" not in answer else int(answer.Status)
 
     def _retry(self, due: DueDelivery, status: int | None, rule: Rule) -> None:
-        attempts = due.attempts + 1
-        if rule.tries is not None and attempts >= rule.tries:
-            self._settle(due, DeliveryState.PARKED, status, rule.reason)
+        alike = due.alike + 1 if due.reason == rule.reason else 1
+        if rule.tries is not None and alike >= rule.tries:
+            self._settle(due, DeliveryState.PARKED, status, rule.reason, alike=alike)
             return
-        wait = back_off_seconds(attempts, self._destination.retry_seconds, random.uniform(-0.1, 0.1))
-        self._settle(due, DeliveryState.QUEUED, status, rule.reason, due_at=self._clock() + wait)
+        wait = back_off_seconds(due.attempts + 1, self._destination.retry_seconds, random.uniform(-0.1, 0.1))
+        self._settle(due, DeliveryState.QUEUED, status, rule.reason, alike=alike, due_at=self._clock() + wait)
 
     def _not_accepted(self, due: DueDelivery) -> DeliveryState:
         return DeliveryState.NOT_ACCEPTED if due.kind in OPTIONAL_KINDS else DeliveryState.PARKED
@@ -171,12 +206,17 @@ class Sender:
         return True
 
     def _settle(
-        self, due: DueDelivery, to: DeliveryState, status: int | None, reason: str, due_at: float | None = None
+        self,
+        due: DueDelivery,
+        to: DeliveryState,
+        status: int | None,
+        reason: str,
+        alike: int = 1,
+        due_at: float | None = None,
     ) -> None:
+        uid, name = due.sop_instance_uid, self._destination.name
         with self._store.ledger.begin() as tx:
-            deliveries.settle(
-                tx, due.sop_instance_uid, self._destination.name, to, status=status, reason=reason, due_at=due_at
-            )
+            deliveries.settle(tx, uid, name, to, status=status, reason=reason, alike=alike, due_at=due_at)
             required = [d.name for d in self._settings.destinations if d.required]
             if to in deliveries.END_STATES and deliveries.report_arrived(tx, due.study_instance_uid, required):
                 studies.move(tx, due.study_instance_uid, StudyState.DELIVERED, self._clock())

@@ -18,6 +18,7 @@ from egfr_dls import stage
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import Tx, deliveries, instances, results, studies
+from egfr_dls.ledger.deliveries import DEMONSTRATION
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.settings import Destination, Settings
@@ -29,9 +30,6 @@ from reporting.build import ReportObject, build_objects, required_headers, to_by
 from reporting.context import Predecessor, ReportOptions, Revision
 from reporting.send import Sender
 from reporting.source_header import SourceImages
-
-# Why the deliveries of a demonstration network's results wait at a destination outside this machine.
-DEMONSTRATION = "DEMONSTRATION_NOT_ALLOWED"  # [inference] allow_demonstration_models
 
 
 class ReportHandler:
@@ -52,7 +50,7 @@ class ReportHandler:
         found = StudyFindings.from_json(row.document)
         if found.refusal is not None and not self._settings.reporting.refusals:
             return lambda _tx: None
-        key = studies.study_key(self._store.site_key, job.study_instance_uid)
+        key = self._key(job.study_instance_uid)
         with structlog.contextvars.bound_contextvars(study_key=key):
             started = time.perf_counter()
             built = self._build(row, found)
@@ -116,7 +114,11 @@ class ReportHandler:
             reason = DEMONSTRATION if self._must_stay_here(found, destination) else ""
             deliveries.queue(tx, uids, destination.name, self._clock(), parked_reason=reason)
             if reason:
-                get_logger().error("delivery_parked", destination=destination.name, reason=reason)
+                key = self._key(row.study_instance_uid)
+                get_logger().error("delivery_parked", study_key=key, destination=destination.name, reason=reason)
+
+    def _key(self, study_instance_uid: str) -> str:
+        return studies.study_key(self._store.site_key, study_instance_uid)
 
     def _must_stay_here(self, found: StudyFindings, destination: Destination) -> bool:
         allowed = self._settings.inference.allow_demonstration_models
@@ -145,9 +147,12 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
         for thread in senders:
             thread.start()
         get_logger().info("ready", count=len(senders))
-        stage.run(store.ledger, ReportHandler(settings, store), worker, stop)
-        for thread in senders:
-            thread.join()
+        try:
+            stage.run(store.ledger, ReportHandler(settings, store), worker, stop)
+        finally:
+            stop.set()
+            for thread in senders:
+                thread.join()
 
 
 def _since(started: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.ledger.engine import Tx
@@ -44,6 +44,9 @@ TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.PARKED: frozenset({DeliveryState.QUEUED}),
     DeliveryState.DEAD: frozenset({DeliveryState.QUEUED}),
 }
+# Why the deliveries of a demonstration network's results wait at a destination outside this machine.
+DEMONSTRATION = "DEMONSTRATION_NOT_ALLOWED"  # [inference] allow_demonstration_models
+
 WAITING = (DeliveryState.QUEUED, DeliveryState.SENT)
 END_STATES = (DeliveryState.STORED, DeliveryState.NOT_ACCEPTED)
 
@@ -61,6 +64,8 @@ class DueDelivery:
     sha256: str
     attempts: int
     first_try_at: float | None
+    reason: str  # of the last attempt
+    alike: int  # attempts in a row that ended with that reason
 
 
 def queue(
@@ -79,45 +84,57 @@ def queue(
 
 
 def due(tx: Tx, destination_name: str, now: float, limit: int = 64) -> list[DueDelivery]:
-    """Return what should go to a destination now, study by study, each in its order of sending."""
+    """Return what should go to a destination now, study by study, each in its order of sending.
+
+    A report whose SEG is not there and is not due either is left out, so that it keeps no place from others.
+    """
+    held_back = _awaited(destination_name) & (delivery.c.state.not_in(WAITING) | (delivery.c.due_at > now))
+    me, mine = built_object.alias("me"), delivery.alias("mine")
     rows = tx.execute(
-        select(
-            delivery.c.attempts, delivery.c.first_try_at, built_object, study.c.study_key,
-        )
-        .join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
-        .join(study, study.c.study_instance_uid == built_object.c.study_instance_uid)
+        select(mine.c.attempts, mine.c.first_try_at, mine.c.reason, mine.c.alike, me, study.c.study_key)
+        .join(me, me.c.sop_instance_uid == mine.c.sop_instance_uid)
+        .join(study, study.c.study_instance_uid == me.c.study_instance_uid)
         .where(
-            delivery.c.destination == destination_name,
-            delivery.c.state.in_(WAITING),
-            delivery.c.due_at <= now,
+            mine.c.destination == destination_name,
+            mine.c.state.in_(WAITING),
+            mine.c.due_at <= now,
             study.c.held.is_(False),
+            (me.c.kind != "report") | ~_pairs(me.c.findings_id).where(held_back).exists(),
         )
-        .order_by(study.c.priority.desc(), built_object.c.findings_id, built_object.c.send_order)
+        .order_by(study.c.priority.desc(), me.c.findings_id, me.c.send_order)
         .limit(limit)
-    )  # fmt: skip
+    )
     return [
         DueDelivery(
             r.sop_instance_uid, r.sop_class_uid, r.transfer_syntax_uid, r.study_instance_uid, r.study_key, r.kind,
-            r.sha256, r.attempts, r.first_try_at,
+            r.sha256, r.attempts, r.first_try_at, r.reason, r.alike,
         )
         for r in rows
     ]  # fmt: skip
 
 
 def blocked(tx: Tx, sop_instance_uid: str, destination_name: str) -> bool:
-    """Whether an object that this one points at is not at the destination yet: a report never goes before its SEG."""
+    """Whether this is a report whose SEG is not at the destination yet: it never goes before the object it points at."""
     me = tx.execute(select(built_object).where(built_object.c.sop_instance_uid == sop_instance_uid)).one()
-    earlier = (
-        select(func.count())
-        .select_from(delivery.join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid))
-        .where(
-            built_object.c.findings_id == me.findings_id,
-            built_object.c.send_order < me.send_order,
-            delivery.c.destination == destination_name,
-            delivery.c.state.not_in(END_STATES),
-        )
+    awaited = _pairs(me.findings_id).where(_awaited(destination_name))
+    return me.kind == "report" and tx.execute(awaited.limit(1)).first() is not None
+
+
+def _pairs(findings_id: Any) -> Select[Any]:
+    """Return the deliveries of the objects of one findings row."""
+    return (
+        select(delivery.c.sop_instance_uid)
+        .join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        .where(built_object.c.findings_id == findings_id)
     )
-    return bool(tx.scalar(earlier))
+
+
+def _awaited(destination_name: str) -> ColumnElement[bool]:
+    return and_(
+        built_object.c.kind == "roi",
+        delivery.c.destination == destination_name,
+        delivery.c.state.not_in(END_STATES),
+    )
 
 
 def begin_attempt(tx: Tx, sop_instance_uid: str, destination_name: str, now: float) -> None:
@@ -140,10 +157,11 @@ def settle(
     *,
     status: int | None = None,
     reason: str = "",
+    alike: int = 1,
     due_at: float | None = None,
 ) -> None:
     """Record what became of an attempt."""
-    values: dict[str, Any] = {"last_status": status, "reason": reason}
+    values: dict[str, Any] = {"last_status": status, "reason": reason, "alike": alike}
     if due_at is not None:
         values["due_at"] = due_at
     _set(tx, sop_instance_uid, destination_name, to, **values)
@@ -162,12 +180,17 @@ def note_try(tx: Tx, sop_instance_uid: str, destination_name: str, now: float, r
     )
 
 
-def revive(tx: Tx, study_instance_uid: str, now: float) -> int:
-    """Queue a study's parked and dead deliveries again, same bytes; make its waiting ones due now. Return how many."""
+def revive(tx: Tx, study_instance_uid: str, now: float, *, demonstrations: bool) -> int:
+    """Queue a study's parked and dead deliveries again, same bytes; make its waiting ones due now. Return how many.
+
+    Those that wait because a demonstration network made them go only where ``demonstrations`` are allowed.
+    """
+    stays = () if demonstrations else (DEMONSTRATION,)
     uids = select(built_object.c.sop_instance_uid).where(built_object.c.study_instance_uid == study_instance_uid)
     revived = tx.execute(
         update(delivery)
         .where(delivery.c.sop_instance_uid.in_(uids), delivery.c.state.in_((DeliveryState.PARKED, DeliveryState.DEAD)))
+        .where(delivery.c.reason.not_in(stays))
         .values(state=DeliveryState.QUEUED, attempts=0, first_try_at=None, due_at=now, reason="")
     )
     hurried = tx.execute(
@@ -225,6 +248,15 @@ def claim_destination(tx: Tx, name: str, sender: str, now: float, lease_seconds:
         .returning(destination.c.parked_reason)
     ).one_or_none()
     return None if row is None else row.parked_reason or ""
+
+
+def release_destination(tx: Tx, name: str, sender: str) -> None:
+    """Give the sender lease back, so that another reporter need not wait for its end."""
+    tx.execute(
+        update(destination)
+        .where(destination.c.name == name, destination.c.sender == sender)
+        .values(sender=None, lease_until=0.0)
+    )
 
 
 def park_destination(tx: Tx, name: str, reason: str) -> None:

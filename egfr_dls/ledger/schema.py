@@ -156,6 +156,7 @@ delivery = Table(
     Column("due_at", Float, nullable=False),
     Column("last_status", Integer),  # DIMSE status
     Column("reason", String(64), nullable=False, default=""),  # named cause, never free text of a peer
+    Column("alike", Integer, nullable=False, default=0),  # attempts in a row that ended with this reason
 )
 
 destination = Table(
