@@ -43,6 +43,7 @@ class Request:
     biomarker: str
     rois: tuple[Path, ...]
     at: datetime | None
+    context: Path | None = None
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def analyse(
         _ingest(store, datasets, at)
         with store.ledger.begin() as tx:
             completion.complete(tx, study, request.biomarker, "score", settings, at.timestamp())
-        _work(store, stages.inference_handler(settings, store, progress))
+        _work(store, stages.inference_handler(settings, store, progress, request.context))
         progress("report")
         _work(store, stages.report_handler(settings, store))
         progress("files out")

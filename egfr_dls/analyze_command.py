@@ -22,6 +22,9 @@ from egfr_dls.errors import ExitCode, UsageError
 @click.option(
     "--roi", "rois", multiple=True, type=click.Path(path_type=Path), help="SEG or RTSTRUCT; beats those in PATH."
 )
+@click.option(
+    "--context", type=click.Path(dir_okay=False, path_type=Path), help="JSON file: histology, tissue, treatment."
+)
 @click.option("--at", "at", help="Date and time that stand in the objects (ISO 8601); default: of the acquisition.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on standard output.")
 def analyze(
@@ -31,11 +34,12 @@ def analyze(
     study_uid: str | None,
     biomarker: str,
     rois: tuple[Path, ...],
+    context: Path | None,
     at: str | None,
     as_json: bool,  # click passes flags so
 ) -> int:
     """Score the study in PATH (a file or a folder, read recursively) and write result.json, report.html and objects/."""
-    request = analysis.Request(path, out, study_uid, biomarker, rois, _moment(at))
+    request = analysis.Request(path, out, study_uid, biomarker, rois, _moment(at), context)
     if biomarker not in settings.Biomarkers.model_fields:
         raise UsageError(f"no biomarker {biomarker}; there are: {', '.join(settings.Biomarkers.model_fields)}")
     console = Console(stderr=True)

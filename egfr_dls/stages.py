@@ -26,9 +26,14 @@ def main_of(stage: str) -> StageMain:
     return main
 
 
-def inference_handler(settings: Settings, store: Store, progress: Callable[[str], None]) -> Handler:
-    """Open the networks and return what scores one study a job."""
-    handler: Handler = _attribute("inference.stage", "InferenceHandler")(settings, store, progress=progress)
+def inference_handler(
+    settings: Settings, store: Store, progress: Callable[[str], None], context: Path | None
+) -> Handler:
+    """Open the networks and return what scores one study a job; ``context`` is a file of clinical facts."""
+    facts = (
+        {} if context is None else {"context": _attribute("inference.biomarkers.context_file", "read_context")(context)}
+    )
+    handler: Handler = _attribute("inference.stage", "InferenceHandler")(settings, store, progress=progress, **facts)
     return handler
 
 

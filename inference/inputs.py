@@ -12,12 +12,13 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from egfr_dls.volume import Volume
+from inference.biomarkers.clinical_context import ClinicalContext
 from inference.roi.region import Roi
 
 COPIED_GROUPS = (0x0008, 0x0010, 0x0020, 0x0040)  # patient, study and request attributes that the objects take over
 
 
-def inputs_sha256(volumes: Iterable[Volume], rois: Sequence[Roi], reference: Dataset) -> str:
+def inputs_sha256(volumes: Iterable[Volume], rois: Sequence[Roi], reference: Dataset, context: ClinicalContext) -> str:
     """Return the digest of a scored study's inputs.
 
     Parameters
@@ -28,8 +29,10 @@ def inputs_sha256(volumes: Iterable[Volume], rois: Sequence[Roi], reference: Dat
         the masks ``[z, y, x]`` on the CT grid, with where each came from
     reference
         the instance whose patient and study attributes the objects copy
+    context
+        the clinical facts on which the pathway depends
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(context).encode())
     for volume in volumes:
         for z, uid in enumerate(volume.sop_instance_uids):
             digest.update(f"{uid}:{hashlib.sha256(volume.voxels[z].tobytes()).hexdigest()};".encode())

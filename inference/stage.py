@@ -21,6 +21,7 @@ from egfr_dls.stage import Clock
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import SpoolRef, StudyState
 from egfr_dls.telemetry import get_logger
+from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext
 from inference.biomarkers.contract import Biomarker
 from inference.biomarkers.registry import BIOMARKERS, load_scorers
 from inference.engine.gate import Scorer
@@ -35,11 +36,19 @@ class InferenceHandler:
 
     kind = "infer"
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock = time.time, progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock = time.time,
+        progress: Progress = silent,
+        context: ClinicalContext = UNKNOWN,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._clock = clock
         self._progress = progress
+        self._context = context
         self._scorers: dict[str, Mapping[str, Scorer]] = {
             b.name: load_scorers(b, settings) for b in BIOMARKERS if getattr(settings.biomarkers, b.name).enabled
         }
@@ -69,7 +78,15 @@ class InferenceHandler:
         if refuse_as is None and job.payload.get("forced") == "refuse":
             refuse_as = _incomplete(datasets)
         scorers = self._scorers[biomarker.name]
-        return analyse_study(datasets, biomarker, scorers, self._settings, refuse_as=refuse_as, progress=self._progress)
+        return analyse_study(
+            datasets,
+            biomarker,
+            scorers,
+            self._settings,
+            context=self._context,
+            refuse_as=refuse_as,
+            progress=self._progress,
+        )
 
     def _read(self, places: Mapping[str, SpoolRef]) -> tuple[list[Dataset], StudyRefusedError | None]:
         """Return what can be read, and the refusal of the first instance that cannot."""

@@ -17,6 +17,7 @@ from egfr_dls.findings import ModelUse, PatientFinding, SeriesFinding, StudyFind
 from egfr_dls.refusals import WarningCode
 from egfr_dls.settings import Settings
 from egfr_dls.volume import Volume
+from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext
 from inference.biomarkers.contract import Biomarker, Conclusion, StudyInputs
 from inference.biomarkers.pet_ct_egfr.grid import pet_onto_ct
 from inference.engine.gate import Scorer
@@ -47,6 +48,7 @@ class _Run:
     biomarker: Biomarker
     scorers: Mapping[str, Scorer]
     settings: Settings
+    context: ClinicalContext
     steps: Steps
 
     def use(self, task: str) -> ModelUse | None:
@@ -71,6 +73,7 @@ def analyse_study(
     scorers: Mapping[str, Scorer],
     settings: Settings,
     *,
+    context: ClinicalContext = UNKNOWN,
     refuse_as: StudyRefusedError | None = None,
     progress: Progress = silent,
 ) -> Analysis:
@@ -80,10 +83,12 @@ def analyse_study(
     ----------
     datasets
         every instance of one study, of whatever kind
+    context
+        what the site knows of the patient from outside the images
     refuse_as
         a refusal that holds unless its series are refused themselves (it was not received whole, or not readably)
     """
-    run = _Run(biomarker, scorers, settings, Steps(progress))
+    run = _Run(biomarker, scorers, settings, context, Steps(progress))
     series = group_series(datasets)
     judged: tuple[SeriesFinding, ...] = ()
     try:
@@ -139,6 +144,7 @@ def _conclude(images: _Images, found: RoiResult, run: _Run) -> Conclusion:
         stored_roi_is=run.settings.biomarkers.pet_ct_egfr.stored_roi_is,
         tracer_stated=not any(w.code == WarningCode.TRACER_NOT_STATED for w in images.suv.warnings),
         outside_chest=labels_outside_chest(found.rois, images.ct),
+        context=run.context,
     )
     return run.biomarker.analyse(inputs, run.scorers)
 
@@ -159,7 +165,7 @@ def _scored(
         lesions=conclusion.lesions,
         patient=conclusion.patient,
         warnings=tuple(dict.fromkeys((*images.suv.warnings, *found.warnings, *conclusion.warnings))),
-        inputs_sha256=inputs_sha256((images.pet, images.ct), found.rois, images.reference),
+        inputs_sha256=inputs_sha256((images.pet, images.ct), found.rois, images.reference, run.context),
         configuration_sha256=run.settings.configuration_sha256,
         images_read=conclusion.images_read,
         reference_sop_instance_uid=str(images.reference.SOPInstanceUID),

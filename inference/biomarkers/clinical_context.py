@@ -25,3 +25,6 @@ class ClinicalContext:
     treatment_began: bool | None = None
     tissue_egfr_mutant: bool | None = None
     tissue_pdl1_tps_percent: float | None = None
+
+
+UNKNOWN = ClinicalContext()
