@@ -19,11 +19,16 @@ ANSWER_SECONDS = 60.0
 
 
 def associate(
-    port: int, contexts: Iterable[tuple[str, str]] = (), *, calling: str = SCANNER, called: str = NODE
+    port: int,
+    contexts: Iterable[tuple[str, str]] = (),
+    *,
+    calling: str = SCANNER,
+    called: str = NODE,
+    answer_seconds: float = ANSWER_SECONDS,
 ) -> Association:
     """Ask for an association with Verification and these (SOP class, transfer syntax) pairs; look whether it is established."""
     ae = AE(calling)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = answer_seconds
     ae.add_requested_context(Verification)
     for sop_class_uid, transfer_syntax_uid in sorted(set(contexts)):
         ae.add_requested_context(sop_class_uid, transfer_syntax_uid)
@@ -31,16 +36,20 @@ def associate(
 
 
 @contextmanager
-def association(port: int, datasets: Iterable[Dataset], *, calling: str = SCANNER) -> Iterator[Association]:
+def association(
+    port: int, datasets: Iterable[Dataset], *, calling: str = SCANNER, answer_seconds: float = ANSWER_SECONDS
+) -> Iterator[Association]:
     """Hold an accepted association for these data sets; it is released at the end if it still stands."""
     needed = {(str(ds.SOPClassUID), str(ds.file_meta.TransferSyntaxUID)) for ds in datasets}
-    assoc = associate(port, needed, calling=calling)
+    assoc = associate(port, needed, calling=calling, answer_seconds=answer_seconds)
     assert assoc.is_established, "the association was not accepted"
+    connection = assoc.dul.socket.socket  # pynetdicom drops it unclosed when the peer resets it
     try:
         yield assoc
     finally:
         if assoc.is_established:
             assoc.release()
+        connection.close()
 
 
 def store(assoc: Association, ds: Dataset) -> int | None:

@@ -125,9 +125,13 @@ class Service:
         return {line["kind"]: line["pid"] for line in self.events("stage_started")}
 
     def kill(self, stage: str) -> int:
-        """SIGKILL a stage's process and return its process id."""
-        pid = self.pids()[stage]
+        """SIGKILL a stage's process, wait until the supervisor has seen it, and return its process id."""
+        deaths = len(self.events("stage_died", kind=stage))
+        pid = wait_until(
+            lambda: is_running(newest := self.pids()[stage]) and newest, f"{stage} runs", context=self.tail
+        )
         os.kill(pid, signal.SIGKILL)
+        self.wait_for_event("stage_died", count=deaths + 1, kind=stage)
         return pid
 
     def wait_until_ready(self, *, starts: int = 1) -> None:
