@@ -123,7 +123,10 @@ class Sender:
         ae.add_requested_context(Verification)  # accepted by every PACS: tells "class not taken" from "not reached"
         for sop_class_uid in dict.fromkeys(d.sop_class_uid for d in due):
             ae.add_requested_context(sop_class_uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        assoc = ae.associate(self._destination.host, self._destination.port, ae_title=self._destination.ae_title)
+        try:
+            assoc = ae.associate(self._destination.host, self._destination.port, ae_title=self._destination.ae_title)
+        except OSError:
+            return Unreachable("NAME_NOT_RESOLVED", parks=False)
         if assoc.is_established:
             return assoc
         if assoc.is_rejected:
@@ -166,7 +169,11 @@ class Sender:
             if not self._may_send(tx):
                 return 0
             deliveries.begin_attempt(tx, due.sop_instance_uid, name, self._clock())
-        status = self._store_request(assoc, due, accepted[due.sop_class_uid])
+        try:
+            status = self._store_request(assoc, due, accepted[due.sop_class_uid])
+        except OSError:  # the disk with the kept bytes
+            self._retry(due, None, Rule(Outcome.RETRY, "BYTES_UNREADABLE"))
+            return 1
         if status is None:
             self._retry(due, None, Rule(Outcome.RETRY, "NO_ANSWER"))
             return 1
