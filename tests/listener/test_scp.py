@@ -226,6 +226,19 @@ def test_compressed_pixels_are_kept_as_they_came(node: Node, syntax: str) -> Non
     assert dcmread(io.BytesIO(node.store.spool.read(record.ref))).PixelData == ds.PixelData
 
 
+@pytest.mark.shared_data
+def test_the_real_study_is_taken_as_it_is_stored(node: Node, shared_data: Path) -> None:
+    """412 instances, most of them JPEG-LS; nothing is converted and nothing is refused."""
+    files = sorted((shared_data / "petct_lung_acrin042").rglob("*.dcm"))
+    heads = [dcmread(path, stop_before_pixels=True) for path in files]
+    assoc = node.associate(heads)
+    assert {assoc.send_c_store(path).Status for path in files} == {0}
+    assoc.release()
+    until(lambda: node.state(heads[0].StudyInstanceUID) is StudyState.COMPLETE, "complete")
+    assert node.indexed() == sorted(ds.SOPInstanceUID for ds in heads)
+    assert len(files) == 412
+
+
 def frame_of(node: Node) -> str:
     with node.store.ledger.read() as tx:
         rows = studies.series_of(tx, STUDY_UID)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from listener.status import FAULTS, Fault, InstanceRefusedError, Rejection, StoreStatus
@@ -75,3 +77,14 @@ def test_rejections_are_codes_of_the_standard() -> None:
     reasons = {(1, 1), (1, 2), (1, 3), (1, 7), (2, 1), (2, 2), (3, 1), (3, 2)}
     assert {rejection.codes[1:] for rejection in Rejection} <= reasons
     assert len({rejection.reason for rejection in Rejection}) == len(Rejection)
+
+
+def test_the_documentation_has_every_answer() -> None:
+    """docs/reference/receiving.md is what an operator reads when a scanner shows a status."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "receiving.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    for fault, answer in FAULTS.items():
+        assert any(row.startswith(f"| {answer.status:04X}H") and row.endswith(f"`{fault}` |") for row in rows), fault
+    for rejection in Rejection:
+        codes = ", ".join(str(code) for code in rejection.codes)
+        assert any(f"| {codes} | `{rejection.reason}` |" in row for row in rows), rejection
