@@ -42,10 +42,10 @@ class Ledger:
     """The ledger's two ways in: ``begin`` for a transaction that may write, ``read`` for one that never does."""
 
     def __init__(self, url: str) -> None:
-        folder = Path(ledger_url(url).database or "").parent
+        file = Path(ledger_url(url).database or "")
         if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; needed: 3.35 or later")
-        _make_folder(folder)
+        _make_file(file)
         self._writer = create_engine(url)
         self._reader = create_engine(url)
         for engine, begin in ((self._writer, "BEGIN IMMEDIATE"), (self._reader, "BEGIN")):
@@ -87,13 +87,12 @@ class Ledger:
                 )
 
 
-def _make_folder(folder: Path) -> None:
+def _make_file(file: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(mode=0o600, exist_ok=True)  # SQLite gives its other files the mode of this one
     except OSError as error:
-        raise ConfigurationError(
-            f"the ledger's folder {folder}: {error.strerror}; needed: one that can be made"
-        ) from error
+        raise ConfigurationError(f"the ledger {file}: {error.strerror}; needed: a file that can be made") from error
 
 
 def _configure(engine: Any, begin: str) -> None:
