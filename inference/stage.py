@@ -31,6 +31,9 @@ from inference.study_analysis import Analysis, analyse_study
 from inference.timing import Progress, silent
 
 
+Content = list[tuple[str, str]]  # SOP Instance UID and digest of every instance that can fill a role
+
+
 class InferenceHandler:
     """Scores one study a job; the networks are opened once."""
 
@@ -59,7 +62,7 @@ class InferenceHandler:
         key = studies.study_key(self._store.site_key, job.study_instance_uid)
         with structlog.contextvars.bound_contextvars(study_key=key, biomarker=biomarker.name):
             started = time.perf_counter()
-            analysis = self._analyse(job, biomarker)
+            analysis, content = self._analyse(job, biomarker)
             refusal = analysis.findings.refusal
             get_logger().info(
                 "study_analysed",
@@ -68,17 +71,19 @@ class InferenceHandler:
                 seconds=round(time.perf_counter() - started, 3),
             )
         evidence = self._store.objects.put(analysis.evidence.to_bytes())
-        return lambda tx: self._write(tx, job, analysis.findings, evidence)
+        return lambda tx: self._write(tx, job, content, analysis.findings, evidence)
 
-    def _analyse(self, job: Job, biomarker: Biomarker) -> Analysis:
+    def _analyse(self, job: Job, biomarker: Biomarker) -> tuple[Analysis, Content]:
+        """Return the analysis, and the instances that it is of."""
         self._progress("spool")
         with self._store.ledger.read() as tx:
             places = instances.locations(tx, job.study_instance_uid)
+            content = instances.content_digest_rows(tx, job.study_instance_uid)
         datasets, refuse_as = self._read(places)
         if refuse_as is None and job.payload.get("forced") == "refuse":
             refuse_as = _incomplete(datasets)
         scorers = self._scorers[biomarker.name]
-        return analyse_study(
+        analysis = analyse_study(
             datasets,
             biomarker,
             scorers,
@@ -87,6 +92,7 @@ class InferenceHandler:
             refuse_as=refuse_as,
             progress=self._progress,
         )
+        return analysis, content
 
     def _read(self, places: Mapping[str, SpoolRef]) -> tuple[list[Dataset], StudyRefusedError | None]:
         """Return what can be read, and the refusal of the first instance that cannot."""
@@ -98,8 +104,12 @@ class InferenceHandler:
                 refusal = refusal or error
         return datasets, refusal
 
-    def _write(self, tx: Tx, job: Job, found: StudyFindings, evidence: str) -> None:
+    def _write(self, tx: Tx, job: Job, content: Content, found: StudyFindings, evidence: str) -> None:
         now, uid = self._clock(), job.study_instance_uid
+        if studies.state(tx, uid) != StudyState.COMPLETE or instances.content_digest_rows(tx, uid) != content:
+            jobs.cancel(tx, job)  # more of the study came meanwhile: a result of a part never leaves
+            get_logger().info("analysis_superseded", study_key=studies.study_key(self._store.site_key, uid))
+            return
         document, dedup = found.to_json(), findings_dedup(found)
         added = results.add_findings(tx, uid, found.biomarker or "", dedup, document, evidence, job.created_at)
         state = StudyState.SCORED if found.status == "scored" else StudyState.REFUSED
