@@ -9,15 +9,12 @@ from hypothesis import strategies as st
 
 from egfr_dls import uids
 
+STUDY = ("1.2.3", "pet_ct_egfr", "report")
 PINNED = (
     (uids.CODING_SCHEME_UID, "2.25.70546708561088810823383431850080743327"),
     (uids.derived_uid("report", "1.2.3", 1, None), "2.25.139323610248092408448214189100297920186"),
-    uids.series_uid(
-        "1.2.3", "pet_ct_egfr", "report", demonstration=False
-    (), "2.25.10688681205517884106230470571599203798"),
-    uids.series_uid(
-        "1.2.3", "pet_ct_egfr", "report", demonstration=True
-    (), "2.25.273894316674806447865117313378199765766"),
+    (uids.series_uid(*STUDY, demonstration=False), "2.25.10688681205517884106230470571599203798"),
+    (uids.series_uid(*STUDY, demonstration=True), "2.25.273894316674806447865117313378199765766"),
     (uids.device_uid("ab" * 32, "0.1.0"), "2.25.130671761986164927408465251038354969248"),
 )
 
