@@ -30,7 +30,6 @@ from inference.read.series import group_series
 from inference.study_analysis import Analysis, analyse_study
 from inference.timing import Progress, silent
 
-
 Content = list[tuple[str, str]]  # SOP Instance UID and digest of every instance that can fill a role
 
 

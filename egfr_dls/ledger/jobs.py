@@ -116,6 +116,11 @@ def postpone(tx: Tx, claimed: Job, error_class: str, now: float) -> bool:
     return True
 
 
+def cancel(tx: Tx, claimed: Job) -> None:
+    """Take back, inside its effect, a job whose study changed while it was worked on; it may be queued again."""
+    tx.execute(update(job).where(job.c.id == claimed.id).values(state="cancelled"))
+
+
 def bury(tx: Tx, claimed: Job, error_class: str) -> None:
     """Mark the job dead; an operator revives it with ``studies retry``."""
     _owned(tx, claimed, state="dead", error_class=error_class, lease_until=None)
