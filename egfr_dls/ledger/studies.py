@@ -90,12 +90,16 @@ def move(
     refusal_code: str | None = None,
     failure: str | None = None,
 ) -> bool:
-    """Move a study to a state if the transition table allows it from where it stands; return whether it moved."""
+    """Move a study to a state if the transition table allows it from where it stands; return whether it moved.
+
+    A refusal that was delivered keeps its code.
+    """
     allowed = [s for s in StudyState if to in TRANSITIONS[s]]
+    code = func.coalesce(refusal_code, study.c.refusal_code) if to is StudyState.DELIVERED else refusal_code
     moved = tx.execute(
         update(study)
         .where(study.c.study_instance_uid == study_instance_uid, study.c.state.in_(allowed))
-        .values(state=to, state_since=now, refusal_code=refusal_code, failure=failure)
+        .values(state=to, state_since=now, refusal_code=code, failure=failure)
     )
     return moved.rowcount == 1
 

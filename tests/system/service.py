@@ -49,9 +49,10 @@ class Service:
     # what it says
 
     def log(self) -> list[dict[str, Any]]:
-        """Return the whole lines of standard error; each must be a JSON document."""
-        whole = self.log_file.read_text(encoding="utf-8").rpartition("\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
+        """Return the events on standard error, whole lines only; all else there is the last word of a stage that cannot start."""
+        lines = self.log_file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+        assert all(line.startswith(("{", "egfr-dls: ")) for line in lines), self.tail()
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def events(self, event: str, **fields: object) -> list[dict[str, Any]]:
         """Return the lines of one event with these fields."""
