@@ -22,6 +22,7 @@ from listener.reception import Reception
 from listener.scp import PynetdicomReceiver
 
 TICK_SECONDS = 0.25
+STOP_SECONDS = 0.5
 PASSES = 8  # of the indexer in one tick, at most
 
 
@@ -41,7 +42,8 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
         receiver.start()
         get_logger().info("listening", port=receiver.port, peers=len(settings.listener.peers))
         with indexer.running():
-            stop.wait()
+            while not stop.wait(STOP_SECONDS):  # an endless wait does not see a signal that another thread was given
+                pass
             aborted = receiver.drain(settings.listener.drain_seconds)
         get_logger().info("drained", count=aborted)
 

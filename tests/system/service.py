@@ -172,6 +172,7 @@ def running_service(folder: Path, sections: Sections) -> Iterator[Service]:
         service.wait_until_ready()
         yield service
         assert service.stop() == 0, service.tail()
+        assert not service.events("stage_killed"), service.tail()  # each stage ended by itself, in time
     finally:
         service.clean_up()
 

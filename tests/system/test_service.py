@@ -141,18 +141,20 @@ def test_results_of_demonstration_networks_stay_on_this_machine(tmp_path: Path, 
     assert "DEMONSTRATION" in report.dataset.SeriesDescription
 
 
-def test_a_second_run_on_the_same_storage_ends_with_78_and_leaves_the_first_one_alone(
+def test_a_second_run_on_the_same_storage_waits_until_the_first_one_has_ended(
     tmp_path: Path, tiny_models: Path
 ) -> None:
-    with running_service(tmp_path, service_sections(tmp_path, tiny_models)) as first:
-        second_sections = service_sections(tmp_path, tiny_models)
-        second = Service(tmp_path / "second", second_sections)
+    with running_service(tmp_path / "first", service_sections(tmp_path, tiny_models)) as first:
+        second = Service(tmp_path / "second", service_sections(tmp_path, tiny_models))
         try:
-            assert second.process.wait(60) == os.EX_CONFIG
+            second.wait_for_event("waiting_for_last_service")
+            assert not second.events("stage_started")
+            assert _listens(first.port)
+            assert first.stop() == 0
+            second.wait_until_ready()
+            assert second.stop() == 0
         finally:
             second.clean_up()
-        assert _listens(first.port)
-        assert not first.events("stage_died")
 
 
 def test_a_faulty_network_stops_the_service_before_it_listens_for_long(tmp_path: Path) -> None:
