@@ -27,6 +27,7 @@ from egfr_dls.settings import Settings
 from egfr_dls.stage import Handler
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import ReceivedInstance
+from egfr_dls.telemetry import get_logger
 from egfr_dls.uids import OBJECT_KINDS, series_uid
 
 ROI_MODALITIES = frozenset({"SEG", "RTSTRUCT"})
@@ -99,7 +100,9 @@ def _make_folder(out: Path) -> None:
 
 def chosen_study(request: Request) -> list[Dataset]:
     """Return the instances of the one study that is asked for, each once, with the given ROI files in place of its own."""
-    found, _ = stages.read_folder(request.path)
+    found, skipped = stages.read_folder(request.path)
+    if skipped:
+        get_logger().warning("files_skipped", count=skipped)
     uids = sorted({str(ds.StudyInstanceUID) for ds in found})
     wanted = request.study_instance_uid or (uids[0] if len(uids) == 1 else None)
     if wanted is None:

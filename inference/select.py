@@ -9,6 +9,7 @@ from egfr_dls.errors import StudyRefusedError
 from egfr_dls.findings import SeriesFinding
 from egfr_dls.refusals import RefusalCode, Remark
 
+DICOM_ROOT = "1.2.840.10008."  # of every UID that the standard defines (PS3.5 9)
 PET = "1.2.840.10008.5.1.4.1.1.128"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 # PS3.6 annex A. Multi-frame PET is refused by the SUV rules' own code.
@@ -90,6 +91,7 @@ def select_pet_ct(series: Sequence[SeriesFacts]) -> Selection:
     """
     judged = _judge(series)
     if judged.pet is None or judged.ct is None:
+        _refuse_unknown_classes(series)
         raise judged.refusal or ValueError("a role that is not filled has a refusal")
     return Selection(judged.pet, judged.ct, judged.rois, _findings(series, judged))
 
@@ -224,6 +226,17 @@ def _covered(s: SeriesFacts, pet: SeriesFacts | None) -> float:
         return 0.0
     low, high = max(s.z_range_mm[0], pet.z_range_mm[0]), min(s.z_range_mm[1], pet.z_range_mm[1])
     return max(high - low, 0.0) / max(pet.z_range_mm[1] - pet.z_range_mm[0], 1.0)
+
+
+def _refuse_unknown_classes(series: Sequence[SeriesFacts]) -> None:
+    """Name the SOP classes of a study that holds no standard one."""
+    classes = sorted({uid or "missing" for s in series for uid in s.sop_class_uids})
+    if classes and not any(uid.startswith(DICOM_ROOT) for uid in classes):
+        raise StudyRefusedError(
+            RefusalCode.SOP_CLASS_UNSUPPORTED,
+            f"SOPClassUID (0008,0016) is {', '.join(classes)}. "
+            f"Needed: PET Image Storage ({PET}) and CT Image Storage ({CT}).",
+        )
 
 
 # Where a role stays empty, the study is refused with the first of these codes that a series of it has.

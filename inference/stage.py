@@ -61,7 +61,10 @@ class InferenceHandler:
         key = studies.study_key(self._store.site_key, job.study_instance_uid)
         with structlog.contextvars.bound_contextvars(study_key=key, biomarker=biomarker.name):
             started = time.perf_counter()
-            analysis, content = self._analyse(job, biomarker)
+            try:
+                analysis, content = self._analyse(job, biomarker)
+            except StudyRefusedError as error:
+                return self._refused_unread(job, error)
             refusal = analysis.findings.refusal
             get_logger().info(
                 "study_analysed",
@@ -94,14 +97,32 @@ class InferenceHandler:
         return analysis, content
 
     def _read(self, places: Mapping[str, SpoolRef]) -> tuple[list[Dataset], StudyRefusedError | None]:
-        """Return what can be read, and the refusal of the first instance that cannot."""
+        """Return what can be read, and the refusal of the first instance that cannot.
+
+        Raises
+        ------
+        StudyRefusedError
+            ``PIXELS_UNREADABLE``: not one instance can be read, so that there is no header to report under
+        """
         datasets, refusal = [], None
         for uid, place in places.items():
             try:
                 datasets.append(read_part10(self._store.spool.read(place), uid))
             except StudyRefusedError as error:
                 refusal = refusal or error
+        if refusal is not None and not datasets:
+            raise refusal
         return datasets, refusal
+
+    def _refused_unread(self, job: Job, refusal: StudyRefusedError) -> Effect:
+        """Refuse a study without findings: a report needs the patient and study of one instance at least."""
+        get_logger().error("study_unreadable", code=refusal.code.value)
+        now, uid = self._clock(), job.study_instance_uid
+
+        def effect(tx: Tx) -> None:
+            studies.move(tx, uid, StudyState.REFUSED, now, refusal_code=refusal.code.value)
+
+        return effect
 
     def _write(self, tx: Tx, job: Job, content: Content, found: StudyFindings, evidence: str) -> None:
         now, uid = self._clock(), job.study_instance_uid

@@ -24,8 +24,15 @@ from highdicom.sr import (
     TextContentItem,
     VolumetricROIMeasurementsAndQualitativeEvaluations,
 )
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.sr.coding import Code
+from pydicom.uid import (
+    CTImageStorage,
+    PositronEmissionTomographyImageStorage,
+    RTStructureSetStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from egfr_dls import PRODUCT_NAME, codes
 from egfr_dls.findings import ModelUse
@@ -37,6 +44,9 @@ from reporting.image_library import CONTAINS, concept, image_library
 from reporting.source_header import requests
 
 KIND = "report"
+READ_CLASSES = frozenset(
+    {CTImageStorage, PositronEmissionTomographyImageStorage, SegmentationStorage, RTStructureSetStorage}
+)
 SITE = FindingSite(concept(codes.LUNG))
 Group = MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
 
@@ -98,8 +108,9 @@ def build(
     """
     root = _root(context, groups, evaluations, library)
     predecessor = context.revision.predecessor
+    evidence = [*library, *further_evidence]
     ds = Comprehensive3DSR(
-        evidence=[*library, *further_evidence],
+        evidence=[_of_known_class(image) for image in evidence],
         content=root,
         series_instance_uid=kind_series_uid(context.findings, KIND),
         series_number=OBJECT_KINDS[KIND],
@@ -114,7 +125,28 @@ def build(
     if completion is not None:
         ds.CompletionFlagDescription = completion[:64]
     _separate(ds)
+    _name_classes(ds, evidence)
     return stamp(ds, context, KIND)
+
+
+def _of_known_class(image: Dataset) -> Dataset:
+    """Return the image as highdicom can take it: it looks attributes up by SOP class, and a private one has none."""
+    if image.SOPClassUID in READ_CLASSES:
+        return image
+    copy = Dataset(image)
+    copy.SOPClassUID = SecondaryCaptureImageStorage
+    return copy
+
+
+def _name_classes(ds: Dataset, evidence: Iterable[Dataset]) -> None:
+    """Refer to every instance by its own SOP Class UID."""
+    classes = {image.SOPInstanceUID: image.SOPClassUID for image in evidence}
+
+    def name_class(item: Dataset, element: DataElement) -> None:
+        if element.keyword == "ReferencedSOPInstanceUID" and element.value in classes:
+            item.ReferencedSOPClassUID = classes[element.value]
+
+    ds.walk(name_class)
 
 
 def _root(
