@@ -226,6 +226,12 @@ def test_the_events_are_those_that_are_described() -> None:
     assert {event for event, _ in LOGGED} == {word for word in rows(text) if re.fullmatch(r"[a-z_]+", word)}
 
 
+def test_no_event_is_described_twice() -> None:
+    assert [
+        event for event, lines in rows(page("log-events.md")).items() if len(lines) > 1 and event in dict(LOGGED)
+    ] == []
+
+
 def test_every_field_may_be_logged_and_is_described() -> None:
     lines = rows(page("log-events.md"))
     for event, field in sorted(LOGGED):
