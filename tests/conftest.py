@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # marker -> the programs its tests run; without them the test is skipped by name.
@@ -29,6 +33,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         missing = [p for p in programs if shutil.which(p) is None]
         if item.get_closest_marker(marker) and missing:
             pytest.skip(f"{marker}: not installed: {', '.join(missing)} (as root, `make test` installs them)")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """Undo what a command that runs inside a test sets up for its process: where logs and warnings go."""
+    configured, shown, handlers = structlog.get_config(), warnings.showwarning, logging.root.handlers[:]
+    yield
+    structlog.configure(**configured)
+    warnings.showwarning = shown
+    logging.root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
