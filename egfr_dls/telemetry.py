@@ -88,7 +88,7 @@ def _library_warned(
     filename: str,
     lineno: int,
     file: TextIO | None = None,  # noqa: ARG001  # the warnings module fixes this signature
-    line: str | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001  # so does this
 ) -> None:
     get_logger().warning("library_warning", error_class=category.__name__, reason=f"{Path(filename).name}:{lineno}")
 

@@ -93,7 +93,7 @@ class ReportHandler:
             predecessor = Predecessor(
                 before.sop_class_uid, before.sop_instance_uid, before.series_instance_uid, before.study_instance_uid
             )
-        dates = {kind: datetime.fromtimestamp(at) for kind, at in begun.items() if at is not None}  # noqa: DTZ006
+        dates = {kind: datetime.fromtimestamp(at) for kind, at in begun.items() if at is not None}  # noqa: DTZ006  # local, as above
         return Revision(row.revision, predecessor, dates)
 
     def _keep(self, made: ReportObject, content_at: float) -> BuiltObject:
