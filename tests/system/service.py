@@ -165,9 +165,12 @@ class Service:
 
 
 @contextmanager
-def running_service(folder: Path, sections: Sections) -> Iterator[Service]:
-    """Run the service until the block ends; then it must drain and end with 0, and leave no process."""
-    service = Service(folder, sections)
+def running_service(folder: Path, sections: Sections, *, prefix: Sequence[str] = ()) -> Iterator[Service]:
+    """Run the service until the block ends; then it must drain and end with 0, and leave no process.
+
+    ``prefix`` is a command that runs it elsewhere (in a network namespace).
+    """
+    service = Service(folder, sections, prefix=prefix)
     try:
         service.wait_until_ready()
         yield service
