@@ -72,7 +72,7 @@ def test_proposals_are_ranked_and_say_how_they_were_found(phantom: Phantom) -> N
     for proposal in proposals:
         assert proposal.volume_ml == pytest.approx(proposal.mask.sum() * 0.064)
         assert f"{proposal.fraction:.0%} of SUV {proposal.seed_suv:.1f}" in proposal.description
-        assert "not confirmed" in proposal.description
+        assert proposal.description.startswith("PET above ")
     for a, b in pairwise(proposals):
         assert not (a.mask & b.mask).any()
 
