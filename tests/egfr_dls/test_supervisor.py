@@ -180,7 +180,7 @@ def test_child_with_a_wrong_configuration_ends_the_service_with_78(run: Run) -> 
 
 def test_children_of_a_killed_supervisor_end_and_the_next_one_waits_for_them(run: Run) -> None:
     """Otherwise two processes of one name would work at once on what the first one holds."""
-    run.environment = {"STUB_DRAIN": "4"}
+    run.environment = {"STUB_DRAIN": "2.5"}
     run.start().running()
     assert run.stop(signal.SIGKILL) == -signal.SIGKILL
     run.start()

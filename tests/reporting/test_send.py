@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_peer_with_implicit_vr_only_gets_the_same_elements(tmp_path: Path) -> No
     script=st.lists(st.sampled_from([0x0000, 0xA700, 0x0110, 0xB000, 0xC000, 0x0111, ABORT]), max_size=6),
     kind=st.sampled_from(["roi", "pages", "report"]),
 )
-@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_answers_every_copy_has_the_kept_bytes(
     tmp_path_factory: pytest.TempPathFactory, pacs: ScriptedPacs, script: list[int], kind: str
 ) -> None:
@@ -160,13 +161,14 @@ def test_report_waits_for_its_seg_and_for_nothing_else(work: Desk, pacs: Scripte
     assert pacs.uids() == [PAGES, ROI, REPORT]
 
 
-def test_reports_whose_seg_is_parked_hold_nobody_back(tmp_path: Path) -> None:
+def test_reports_whose_seg_is_parked_hold_nobody_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "due", partial(deliveries.due, limit=4))
     with scripted_pacs() as pacs, desk(tmp_path, pacs.port) as work:
-        pacs.answers = {object_uid(n, "roi"): [0x0122] for n in range(1, 66)}
-        for number in range(1, 66):
+        pacs.answers = {object_uid(n, "roi"): [0x0122] for n in range(1, 7)}
+        for number in range(1, 7):
             work.keep(number, ("roi", "report"))
         work.keep(99)
-        pass_time(work, work.sender(), 4)
+        pass_time(work, work.sender(), 6)
         assert work.states(1) == {"roi": "parked", "report": "queued"}
         assert work.states(99) == ALL_STORED
 
