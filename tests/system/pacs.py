@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ ABORT = -1  # an answer: A-ABORT instead of a C-STORE-RSP
 
 @dataclass(frozen=True)
 class StoreRequest:
-    """One C-STORE-RQ as it arrived; ``data`` is the encoded data set, ``part10`` the same as a file."""
+    """One C-STORE-RQ as it arrived, at ``at`` (UTC seconds); ``data`` is the encoded data set, ``part10`` the same as a file."""
 
     sop_class_uid: str
     sop_instance_uid: str
     study_instance_uid: str
     calling_ae_title: str
+    at: float
     data: bytes
     part10: bytes
     status: int
@@ -96,6 +98,7 @@ class ScriptedPacs:
             str(event.request.AffectedSOPInstanceUID),
             str(ds.StudyInstanceUID),
             str(event.assoc.requestor.ae_title).strip(),
+            time.time(),
             event.request.DataSet.getvalue(),
             event.encoded_dataset(),
             SUCCESS,
