@@ -18,11 +18,12 @@ from pydicom.dataset import Dataset
 from sqlalchemy import Row
 
 from egfr_dls import stages
-from egfr_dls.errors import EgfrDlsError, TemporaryFailureError, UsageError
+from egfr_dls.errors import EgfrDlsError, StudyRefusedError, TemporaryFailureError, UsageError
 from egfr_dls.findings import ObjectEntry, StudyFindings, result_document
 from egfr_dls.ledger import completion, instances, jobs, results
 from egfr_dls.ledger.instances import IndexedInstance
 from egfr_dls.objectstore import write_atomically
+from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings import Settings
 from egfr_dls.stage import Handler
 from egfr_dls.store import Store, open_store
@@ -76,7 +77,7 @@ def analyse(
         no DICOM, or several studies and none named
     """
     progress("files")
-    datasets = chosen_study(request)
+    datasets, damaged = chosen_study(request)
     _make_folder(request.out)
     at = request.at or stages.latest_acquisition(datasets) or datetime(1970, 1, 1)  # noqa: DTZ001  # DICOM's local time
     with open_store(settings) as store:
@@ -84,11 +85,21 @@ def analyse(
         _ingest(store, datasets, at)
         with store.ledger.begin() as tx:
             completion.complete(tx, study, request.biomarker, "score", settings, at.timestamp())
-        _work(store, stages.inference_handler(settings, store, progress, request.context))
+        _work(store, stages.inference_handler(settings, store, progress, request.context, _not_whole(damaged)))
         progress("report")
         _work(store, stages.report_handler(settings, store))
         progress("files out")
         return _write_out(store, study, request.out, settings)
+
+
+def _not_whole(damaged: Sequence[Path]) -> StudyRefusedError | None:
+    if not damaged:
+        return None
+    return StudyRefusedError(
+        RefusalCode.PIXELS_UNREADABLE,
+        f"{len(damaged)} DICOM files cannot be read, the first is {damaged[0].name}: cut or broken before "
+        "SOPInstanceUID (0008,0018) or StudyInstanceUID (0020,000D). Needed: every file whole; copy the study again.",
+    )
 
 
 def _make_folder(out: Path) -> None:
@@ -98,9 +109,12 @@ def _make_folder(out: Path) -> None:
         raise UsageError(f"--out {out}: {error.strerror}; needed: a folder that can be made and written") from error
 
 
-def chosen_study(request: Request) -> list[Dataset]:
-    """Return the instances of the one study that is asked for, each once, with the given ROI files in place of its own."""
-    found, skipped = stages.read_folder(request.path)
+def chosen_study(request: Request) -> tuple[list[Dataset], tuple[Path, ...]]:
+    """Return the instances of the one study that is asked for, each once, and the damaged files beside them.
+
+    ROI files that are given by hand take the place of the study's own.
+    """
+    found, skipped, damaged = stages.read_folder(request.path)
     if skipped:
         get_logger().warning("files_skipped", count=skipped)
     uids = sorted({str(ds.StudyInstanceUID) for ds in found})
@@ -116,7 +130,7 @@ def chosen_study(request: Request) -> list[Dataset]:
         chosen = [ds for ds in chosen if ds.get("Modality") not in ROI_MODALITIES] + given
     if not chosen:
         raise UsageError(f"{request.path} holds only results of egfr-dls itself; give the images")
-    return list({str(ds.SOPInstanceUID): ds for ds in chosen}.values())
+    return list({str(ds.SOPInstanceUID): ds for ds in chosen}.values()), damaged
 
 
 def _ingest(store: Store, datasets: Sequence[Dataset], at: datetime) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from egfr_dls.errors import StudyRefusedError
 from egfr_dls.findings import ObjectEntry, StudyFindings
 from egfr_dls.settings import Settings
 from egfr_dls.stage import Handler
@@ -27,13 +28,22 @@ def main_of(stage: str) -> StageMain:
 
 
 def inference_handler(
-    settings: Settings, store: Store, progress: Callable[[str], None], context: Path | None
+    settings: Settings,
+    store: Store,
+    progress: Callable[[str], None],
+    context: Path | None,
+    refuse_as: StudyRefusedError | None,
 ) -> Handler:
-    """Open the networks and return what scores one study a job; ``context`` is a file of clinical facts."""
+    """Open the networks and return what scores one study a job.
+
+    ``context`` is a file of clinical facts; ``refuse_as`` holds for a study that could not be read whole.
+    """
     facts = (
         {} if context is None else {"context": _attribute("inference.biomarkers.context_file", "read_context")(context)}
     )
-    handler: Handler = _attribute("inference.stage", "InferenceHandler")(settings, store, progress=progress, **facts)
+    handler: Handler = _attribute("inference.stage", "InferenceHandler")(
+        settings, store, progress=progress, refuse_as=refuse_as, **facts
+    )
     return handler
 
 
@@ -43,10 +53,10 @@ def report_handler(settings: Settings, store: Store) -> Handler:
     return handler
 
 
-def read_folder(path: Path) -> tuple[tuple[Dataset, ...], int]:
-    """Return the DICOM objects under a path, pixels unread, and how many other files there were."""
+def read_folder(path: Path) -> tuple[tuple[Dataset, ...], int, tuple[Path, ...]]:
+    """Return the DICOM objects under a path, pixels unread, how many other files there were, and the damaged ones."""
     contents = _attribute("inference.read.folder", "read_folder")(path)
-    return contents.datasets, contents.skipped
+    return contents.datasets, contents.skipped, contents.damaged
 
 
 def latest_acquisition(datasets: Sequence[Dataset]) -> datetime | None:

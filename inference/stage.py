@@ -45,12 +45,14 @@ class InferenceHandler:
         clock: Clock = time.time,
         progress: Progress = silent,
         context: ClinicalContext = UNKNOWN,
+        refuse_as: StudyRefusedError | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._clock = clock
         self._progress = progress
         self._context = context
+        self._refuse_as = refuse_as
         self._scorers: dict[str, Mapping[str, Scorer]] = {
             b.name: load_scorers(b, settings) for b in BIOMARKERS if getattr(settings.biomarkers, b.name).enabled
         }
@@ -81,7 +83,8 @@ class InferenceHandler:
         with self._store.ledger.read() as tx:
             places = instances.locations(tx, job.study_instance_uid)
             content = instances.content_digest_rows(tx, job.study_instance_uid)
-        datasets, refuse_as = self._read(places)
+        datasets, unreadable = self._read(places)
+        refuse_as = unreadable or self._refuse_as
         if refuse_as is None and job.payload.get("forced") == "refuse":
             refuse_as = _incomplete(datasets)
         scorers = self._scorers[biomarker.name]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 
 from egfr_dls.errors import UsageError
 from inference.read.header import text
@@ -20,10 +22,22 @@ DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory: an index of files,
 
 @dataclass(frozen=True, eq=False)
 class FolderContents:
-    """The DICOM objects under a path in the order of their names, and how many other files there were."""
+    """The DICOM objects under a path in the order of their names, and what else there was.
+
+    ``damaged`` are DICOM files (PS3.10 7.1: prefix DICM) that cannot be read or do not say which instance they are;
+    ``skipped`` is how many files are none.
+    """
 
     datasets: tuple[Dataset, ...] = field(repr=False)
     skipped: int
+    damaged: tuple[Path, ...] = ()
+
+
+class _NoObject(Enum):
+    """What a file is that gives no object."""
+
+    OTHER = "no DICOM, or a DICOMDIR"
+    DAMAGED = "DICOM, but cut or broken"
 
 
 def read_folder(path: Path) -> FolderContents:
@@ -36,12 +50,14 @@ def read_folder(path: Path) -> FolderContents:
     """
     if not path.exists():
         raise UsageError(f"{path} does not exist; give a DICOM file or a folder that holds some")
-    found = [_read(file) for file in _files(path)]
-    datasets = tuple(ds for ds in found if ds is not None)
-    skipped = len(found) - len(datasets)
+    found = [(file, _read(file)) for file in _files(path)]
+    datasets = tuple(ds for _, ds in found if isinstance(ds, Dataset))
+    damaged = tuple(file for file, ds in found if ds is _NoObject.DAMAGED)
+    skipped = len(found) - len(datasets) - len(damaged)
     if not datasets:
-        raise UsageError(f"{path} holds no DICOM file ({skipped} other files); give a folder of DICOM files")
-    return FolderContents(datasets, skipped)
+        others = f"{skipped} other files, {len(damaged)} damaged"
+        raise UsageError(f"{path} holds no readable DICOM file ({others}); give a folder of DICOM files")
+    return FolderContents(datasets, skipped, damaged)
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -52,10 +68,21 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted(names))
 
 
-def _read(file: Path) -> Dataset | None:
+def _read(file: Path) -> Dataset | _NoObject:
     try:
         ds = pydicom.dcmread(file, defer_size=DEFER_ABOVE_BYTES)
+    except InvalidDicomError:
+        return _NoObject.OTHER
     except Exception:  # noqa: BLE001  # any file may lie in the folder, and pydicom raises anything on broken ones
-        return None
-    has_identity = text(ds, "SOPInstanceUID") and text(ds, "StudyInstanceUID")
-    return ds if has_identity and text(ds, "SOPClassUID") != DICOMDIR else None
+        return _NoObject.DAMAGED if _has_prefix(file) else _NoObject.OTHER
+    if text(ds.file_meta, "MediaStorageSOPClassUID") == DICOMDIR:
+        return _NoObject.OTHER
+    return ds if text(ds, "SOPInstanceUID") and text(ds, "StudyInstanceUID") else _NoObject.DAMAGED
+
+
+def _has_prefix(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(132)[128:] == b"DICM"
+    except OSError:
+        return False

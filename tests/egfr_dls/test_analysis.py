@@ -318,8 +318,16 @@ def test_several_studies_are_listed_and_one_can_be_named(analyze: Analyze) -> No
 def test_folder_without_dicom(analyze: Analyze, content: list[bytes]) -> None:
     ended = analyze(content, "--json")
     assert (ended.code, json.loads(ended.out)["error"]["exit"]) == (2, 2)
-    assert "holds no DICOM file" in ended.out
+    assert "holds no readable DICOM file" in ended.out
     assert not ended.folder.exists()
+
+
+def test_a_file_cut_in_its_header_refuses_the_study_rather_than_shorten_it(analyze: Analyze) -> None:
+    whole = small_study(1)
+    ended = analyze([*whole[:-1], to_part10(whole[-1])[:500]])
+    assert ended.code == 3
+    assert ended.result["refusal"]["code"] == "PIXELS_UNREADABLE"
+    assert "1 DICOM files cannot be read" in ended.result["refusal"]["message"]
 
 
 def test_other_files_are_skipped_and_counted(analyze: Analyze) -> None:

@@ -25,7 +25,8 @@ def test_dicom_is_found_below_whatever_its_name_and_the_rest_is_counted(tmp_path
     (tmp_path / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
     contents = read_folder(tmp_path)
     assert len(contents.datasets) == 8
-    assert contents.skipped == 3
+    assert contents.skipped == 2
+    assert [path.name for path in contents.damaged] == ["broken.dcm"]
 
 
 def test_a_single_file_is_a_path_too(tmp_path: Path) -> None:
