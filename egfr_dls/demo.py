@@ -5,34 +5,32 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 from rich.console import Console
 
-from egfr_dls import settings, stages
+from egfr_dls import demo_network, settings, stages
 from egfr_dls.errors import EgfrDlsError
 from egfr_dls.findings import ObjectEntry, StudyFindings
 from egfr_dls.ledger import Ledger, results, studies
 from egfr_dls.objectstore import write_atomically
 from egfr_dls.study import StudyState
 
-SCANNER, NODE, PACS = "DEMO_SCANNER", "EGFR_DLS", "DEMO_PACS"
 LIMIT_SECONDS = 120.0
+STOP_SECONDS = 60.0
 SEED = 7
 ENDS = frozenset({StudyState.DELIVERED, StudyState.FAILED, StudyState.NOT_APPLICABLE})
+TRUTH = {0: "EGFR wild type", 1: "EGFR mutant"}
 
 
 @click.command()
@@ -47,71 +45,44 @@ ENDS = frozenset({StudyState.DELIVERED, StudyState.FAILED, StudyState.NOT_APPLIC
 def demo(out: Path, roi: str) -> None:
     """Make a phantom study, run the service, send the study to it, and show the report that comes back."""
     console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(prefix="egfr-dls-demo-") as private, console.status("making a phantom") as status:
-        stages.write_phantom(out / "study", SEED, roi)
-        objects = out / "objects"
-        _empty(objects)
-        with _pacs(objects) as pacs_port:
-            config = _write_config(Path(private), _free_port(), pacs_port)
-            loaded = settings.load(
-                config, tomllib.loads(config.read_text(encoding="utf-8"))
-            )  # the environment has no say
-            status.update("starting the service")
-            with _service(config, Path(private) / "service.log"):
-                _wait_for_echo(loaded)
-                status.update("sending the study by C-STORE")
-                _send(sorted((out / "study").glob("*.dcm")), loaded)
-                status.update("waiting for the report")
-                findings = _wait_for_result(loaded)
-    entries = _received(objects)
+    with tempfile.TemporaryDirectory(prefix="egfr-dls-demo-") as private, console.status("...") as status:
+        say = status.update if console.is_terminal else console.print
+        findings, loaded = _through_the_service(out, roi, Path(private), say)
+    entries = _received(out)
     pages = next((ds for entry, ds in entries if entry.kind == "pages"), None)
     listed = [entry for entry, _ in entries]
     write_atomically(out / "report.html", stages.report_html(findings, pages, listed, loaded).encode())
     click.echo(stages.report_text(findings, loaded))
-    click.echo(f"study          {out / 'study'}")
-    for entry, _ in entries:
-        click.echo(f"{entry.kind:14} {out / entry.path}")
-    click.echo(f"as a page      {out / 'report.html'}")
+    truth = json.loads((out / "study" / "truth.json").read_text(encoding="utf-8"))
+    click.echo(f"this phantom is  {TRUTH[truth['label']]}, by construction")
+    click.echo(f"study            {out / 'study'}")
+    for entry in listed:
+        click.echo(f"{entry.kind:16} {out / entry.path}")
+    click.echo(f"as a page        {out / 'report.html'}")
+
+
+def _through_the_service(
+    out: Path, roi: str, private: Path, say: Callable[[str], None]
+) -> tuple[StudyFindings, settings.Settings]:
+    say("making a phantom study")
+    stages.write_phantom(out / "study", SEED, roi)
+    _empty(out / "objects")
+    with demo_network.pacs(out / "objects") as pacs_port:
+        config = _write_config(private, demo_network.free_port(), pacs_port)
+        loaded = settings.load(config, tomllib.loads(config.read_text(encoding="utf-8")))  # the environment has no say
+        say("starting the service")
+        with _service(config, out / "service.log"):
+            demo_network.wait_for_node(loaded.listener.port, LIMIT_SECONDS)
+            say("sending the study by C-STORE")
+            demo_network.send(sorted((out / "study").glob("*.dcm")), loaded.listener.port)
+            say("waiting for the report")
+            return _wait_for_result(loaded, out / "service.log"), loaded
 
 
 def _empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.dcm"):
         old.unlink()
-
-
-@contextmanager
-def _pacs(folder: Path) -> Iterator[int]:
-    """Run a PACS that keeps what it gets, one file a kind of object, on a free loopback port."""
-    ae = AE(PACS)
-    ae.supported_contexts = AllStoragePresentationContexts
-    ae.add_supported_context(Verification)
-
-    def keep(event: evt.Event) -> int:
-        kind = KINDS.get(str(event.request.AffectedSOPClassUID), "other")
-        write_atomically(folder / f"{kind}.dcm", event.encoded_dataset())
-        return 0x0000
-
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
-    if server is None:
-        raise EgfrDlsError("the PACS of the demonstration did not start")
-    try:
-        yield int(server.server_address[1])
-    finally:
-        server.shutdown()
-
-
-KINDS = {
-    "1.2.840.10008.5.1.4.1.1.88.34": "report",
-    "1.2.840.10008.5.1.4.1.1.66.4": "roi",
-    "1.2.840.10008.5.1.4.1.1.7.4": "pages",
-}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _write_config(private: Path, port: int, pacs_port: int) -> Path:
@@ -121,11 +92,11 @@ def _write_config(private: Path, port: int, pacs_port: int) -> Path:
         "min_free_bytes = 0",
         "[listener]",
         f"port = {port}",
-        f'peers = [{{ ae_title = "{SCANNER}", host = "127.0.0.1" }}]',
+        f'peers = [{{ ae_title = "{demo_network.SCANNER}", host = "{demo_network.HOST}" }}]',
         "[study]",
         "quiet_seconds = 1",
         "[[destinations]]",
-        f'name = "demo"\nae_title = "{PACS}"\nhost = "127.0.0.1"\nport = {pacs_port}',
+        f'name = "demo"\nae_title = "{demo_network.PACS}"\nhost = "{demo_network.HOST}"\nport = {pacs_port}',
     ]
     path = private / "demo.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -135,63 +106,36 @@ def _write_config(private: Path, port: int, pacs_port: int) -> Path:
 @contextmanager
 def _service(config: Path, log: Path) -> Iterator[None]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EGFR_DLS_")}
+    command = [sys.executable, "-m", "egfr_dls", "run", "--config", str(config)]
     with log.open("wb") as out:
-        process = subprocess.Popen(  # our own module
-            [sys.executable, "-m", "egfr_dls", "run", "--config", str(config)], stderr=out, env=environment
-        )
+        process = subprocess.Popen(command, stderr=out, env=environment)
     try:
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait(timeout=STOP_SECONDS)
 
 
-def _wait_for_echo(loaded: settings.Settings) -> None:
-    ae = AE(SCANNER)
-    ae.add_requested_context(Verification)
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while time.monotonic() < deadline:
-        assoc = ae.associate("127.0.0.1", loaded.listener.port, ae_title=NODE)
-        if assoc.is_established:
-            assoc.send_c_echo()
-            assoc.release()
-            return
-        time.sleep(0.1)
-    raise EgfrDlsError("the service did not answer C-ECHO; see its log")
-
-
-def _send(files: list[Path], loaded: settings.Settings) -> None:
-    ae = AE(SCANNER)
-    for sop_class in sorted({str(dcmread(f, specific_tags=["SOPClassUID"]).SOPClassUID) for f in files}):
-        ae.add_requested_context(sop_class)
-    assoc = ae.associate("127.0.0.1", loaded.listener.port, ae_title=NODE)
-    for file in files:
-        status = assoc.send_c_store(file) if assoc.is_established else Dataset()
-        if status.get("Status") != 0x0000:
-            raise EgfrDlsError(f"C-STORE of {file.name} was not answered with success")
-    assoc.release()
-
-
-def _wait_for_result(loaded: settings.Settings) -> StudyFindings:
+def _wait_for_result(loaded: settings.Settings, log: Path) -> StudyFindings:
     ledger = Ledger(loaded.ledger_url)
     deadline = time.monotonic() + LIMIT_SECONDS
     try:
         while time.monotonic() < deadline:
             with ledger.read() as tx:
-                found = studies.listed(tx)
-                if found and found[0].state in ENDS:
-                    row = results.newest(tx, found[0].study_instance_uid)
-                    if row is not None and found[0].state == StudyState.DELIVERED:
-                        return StudyFindings.from_json(row.document)
-                    raise EgfrDlsError(f"the study ended as {found[0].state}")
+                found = next((row for row in studies.listed(tx) if row.state in ENDS), None)
+                row = None if found is None else results.newest(tx, found.study_instance_uid)
+            if found is not None:
+                if row is not None and found.state == StudyState.DELIVERED:
+                    return StudyFindings.from_json(row.document)
+                raise EgfrDlsError(f"the study ended as {found.state}; the service's log is {log}")
             time.sleep(0.1)
     finally:
         ledger.close()
-    raise EgfrDlsError("no report came back in time")
+    raise EgfrDlsError(f"no report came back within {LIMIT_SECONDS:.0f} s; the service's log is {log}")
 
 
-def _received(folder: Path) -> list[tuple[ObjectEntry, Dataset]]:
-    found = [(path, dcmread(path)) for path in sorted(folder.glob("*.dcm"))]
+def _received(out: Path) -> list[tuple[ObjectEntry, Dataset]]:
+    found = [(path, dcmread(path)) for path in sorted((out / "objects").glob("*.dcm"))]
     return [
         (ObjectEntry(path.stem, f"objects/{path.name}", str(ds.SOPClassUID), str(ds.SOPInstanceUID)), ds)
         for path, ds in found
