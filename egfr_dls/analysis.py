@@ -20,12 +20,12 @@ from sqlalchemy import Row
 from egfr_dls import stages
 from egfr_dls.errors import EgfrDlsError, StudyRefusedError, TemporaryFailureError, UsageError
 from egfr_dls.findings import ObjectEntry, StudyFindings, result_document
+from egfr_dls.job_loop import Handler
 from egfr_dls.ledger import completion, instances, jobs, results
 from egfr_dls.ledger.instances import IndexedInstance
 from egfr_dls.objectstore import write_atomically
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings import Settings
-from egfr_dls.stage import Handler
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import ReceivedInstance
 from egfr_dls.telemetry import get_logger

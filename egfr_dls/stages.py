@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.findings import ObjectEntry, StudyFindings
+from egfr_dls.job_loop import Handler
 from egfr_dls.settings import Settings
-from egfr_dls.stage import Handler
 from egfr_dls.store import Store
 
 StageMain = Callable[[Settings, str, threading.Event], None]

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 import structlog
 from pydicom.dataset import Dataset
 
-from egfr_dls import stage
+from egfr_dls import job_loop
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.findings import StudyFindings
+from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings import Settings
-from egfr_dls.stage import Clock
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import SpoolRef, StudyState
 from egfr_dls.telemetry import get_logger
@@ -171,4 +171,4 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
     with open_store(settings) as store:
         handler = InferenceHandler(settings, store)
         get_logger().info("ready")
-        stage.run(store.ledger, handler, worker, stop)
+        job_loop.run(store.ledger, handler, worker, stop)

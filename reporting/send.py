@@ -21,10 +21,10 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # pynetdicom makes its SOP classes at run time
 
 from egfr_dls.errors import TemporaryFailureError
+from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import Tx, deliveries, studies
 from egfr_dls.ledger.deliveries import DeliveryState, DueDelivery
 from egfr_dls.settings import Destination, Settings
-from egfr_dls.stage import Clock
 from egfr_dls.store import Store
 from egfr_dls.study import StudyState
 from egfr_dls.telemetry import error_fields, get_logger

@@ -14,15 +14,15 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from sqlalchemy import Row
 
-from egfr_dls import stage
+from egfr_dls import job_loop
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import StudyFindings
+from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import Tx, deliveries, instances, results, studies
 from egfr_dls.ledger.deliveries import DEMONSTRATION
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.settings import Destination, Settings
-from egfr_dls.stage import Clock
 from egfr_dls.store import Store, open_store
 from egfr_dls.telemetry import get_logger
 from egfr_dls.uids import OBJECT_KINDS, series_uid
@@ -148,7 +148,7 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
             thread.start()
         get_logger().info("ready", count=len(senders))
         try:
-            stage.run(store.ledger, ReportHandler(settings, store), worker, stop)
+            job_loop.run(store.ledger, ReportHandler(settings, store), worker, stop)
         finally:
             stop.set()
             for thread in senders:

@@ -14,7 +14,7 @@ import structlog
 from pydicom import Dataset
 from sqlalchemy import select
 
-from egfr_dls import settings, stage
+from egfr_dls import job_loop, settings
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import completion, instances, jobs, results, studies
 from egfr_dls.ledger.instances import IndexedInstance
@@ -69,7 +69,7 @@ class Bench:
     def infer(self) -> list[dict[str, Any]]:
         """Work on the one job and return what was logged."""
         with structlog.testing.capture_logs() as events:
-            assert stage.run_one(self.store.ledger, self.handler, "inference-1", lambda: NOW)
+            assert job_loop.run_one(self.store.ledger, self.handler, "inference-1", lambda: NOW)
         return list(events)
 
     def found(self) -> StudyFindings | None:

@@ -15,7 +15,7 @@ import structlog
 from pydicom import Dataset, dcmread
 from sqlalchemy import select
 
-from egfr_dls import settings, stage
+from egfr_dls import job_loop, settings
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import deliveries, instances, jobs, results, studies
@@ -69,7 +69,7 @@ class Bench:
     def report(self) -> list[dict[str, Any]]:
         """Work on the one job and return what was logged."""
         with structlog.testing.capture_logs() as events:
-            assert stage.run_one(
+            assert job_loop.run_one(
                 self.store.ledger, ReportHandler(self.settings, self.store, lambda: NOW), "reporter-1", lambda: NOW
             )
         assert "job_dead" not in {e["event"] for e in events}, events
@@ -215,7 +215,7 @@ def test_stage_that_ends_by_an_error_takes_its_senders_with_it(make: Any, monkey
     def wrong(*_arguments: Any) -> None:
         raise ConfigurationError("wrong")
 
-    monkeypatch.setattr(stage, "run", wrong)
+    monkeypatch.setattr(job_loop, "run", wrong)
     before = threading.active_count()
     with pytest.raises(ConfigurationError):
         reporting_stage.main(bench.settings, "reporter-1", threading.Event())

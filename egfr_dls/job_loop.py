@@ -1,4 +1,4 @@
-"""The stage loop: claim a job, work on it under a heartbeat, and finish it with its effect in one transaction."""
+"""The loop of a stage: claim a job, work on it under a heartbeat, and finish it with its effect in one transaction."""
 
 from __future__ import annotations
 

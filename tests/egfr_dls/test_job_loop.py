@@ -12,7 +12,7 @@ import pytest
 import structlog
 from sqlalchemy import event, select
 
-from egfr_dls import stage
+from egfr_dls import job_loop
 from egfr_dls.errors import ConfigurationError, StudyRefusedError, TemporaryFailureError
 from egfr_dls.ledger import Ledger, Tx, jobs, studies
 from egfr_dls.ledger.jobs import Effect, Job
@@ -65,7 +65,7 @@ def add(ledger: Ledger, uid: str) -> None:
 def once(ledger: Ledger, handler: Scripted, now: float = NOW) -> list[dict[str, Any]]:
     """Work on one job and return what was logged."""
     with structlog.testing.capture_logs() as events:
-        assert stage.run_one(ledger, handler, "w", lambda: now)
+        assert job_loop.run_one(ledger, handler, "w", lambda: now)
     return list(events)
 
 
@@ -78,7 +78,7 @@ def found(ledger: Ledger, uid: str = STUDY) -> tuple[str, StudyState]:
 def test_job_is_done_with_its_effect(ledger: Ledger) -> None:
     assert once(ledger, Scripted()) == []
     assert found(ledger) == ("done", StudyState.SCORED)
-    assert not stage.run_one(ledger, Scripted(), "w", lambda: NOW)
+    assert not job_loop.run_one(ledger, Scripted(), "w", lambda: NOW)
 
 
 def test_temporary_failure_goes_back_and_ends_as_failed(ledger: Ledger) -> None:
@@ -89,7 +89,7 @@ def test_temporary_failure_goes_back_and_ends_as_failed(ledger: Ledger) -> None:
             ("job_postponed", attempt, "TemporaryFailureError")
         ]
         assert found(ledger) == ("ready", StudyState.COMPLETE)
-        assert not stage.run_one(ledger, handler, "w", lambda: now)  # noqa: B023  # asked at once
+        assert not job_loop.run_one(ledger, handler, "w", lambda: now)  # noqa: B023  # asked at once
         now += 3600
     events = once(ledger, handler, now)
     assert [e["event"] for e in events] == ["job_postponed", "job_dead"]
@@ -123,7 +123,7 @@ def test_defect_in_an_effect_costs_one_study_too(ledger: Ledger) -> None:
 
 def test_wrong_configuration_ends_the_stage(ledger: Ledger) -> None:
     with pytest.raises(ConfigurationError):
-        stage.run_one(ledger, Scripted(ConfigurationError("x")), "w", lambda: NOW)
+        job_loop.run_one(ledger, Scripted(ConfigurationError("x")), "w", lambda: NOW)
 
 
 @pytest.mark.parametrize("ending", [None, ValueError(), TemporaryFailureError()])
@@ -143,7 +143,7 @@ def test_job_that_killed_its_workers_is_failed_by_the_next_one(ledger: Ledger) -
     for n in range(jobs.MAX_ATTEMPTS):
         with ledger.begin() as tx:
             assert jobs.claim(tx, "infer", "killed", NOW + n * 100)
-    assert not stage.run_one(ledger, Scripted(), "w", lambda: NOW + 1000)
+    assert not job_loop.run_one(ledger, Scripted(), "w", lambda: NOW + 1000)
     assert found(ledger) == ("dead", StudyState.FAILED)
 
 
@@ -157,7 +157,7 @@ def test_heartbeat_keeps_a_long_job(ledger: Ledger, monkeypatch: pytest.MonkeyPa
     def long(_job: Job) -> None:
         until(lambda: lease(ledger) > NOW + 500, "lease extended")
 
-    assert stage.run_one(ledger, Scripted(long), "w", clock)
+    assert job_loop.run_one(ledger, Scripted(long), "w", clock)
     assert found(ledger) == ("done", StudyState.SCORED)
 
 
@@ -168,7 +168,7 @@ def lease(ledger: Ledger) -> float:
 
 
 def test_loop_waits_for_a_ledger_that_is_away(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(job_loop, "POLL_SECONDS", 0.01)
     troubles, original = [1, 2], ledger.begin
 
     @contextmanager
@@ -182,7 +182,7 @@ def test_loop_waits_for_a_ledger_that_is_away(ledger: Ledger, monkeypatch: pytes
     monkeypatch.setattr(ledger, "begin", flaky)
     stop = threading.Event()
     with structlog.testing.capture_logs() as events:
-        thread = threading.Thread(target=stage.run, args=(ledger, Scripted(), "w", stop))
+        thread = threading.Thread(target=job_loop.run, args=(ledger, Scripted(), "w", stop))
         thread.start()
         until(lambda: found(ledger) == ("done", StudyState.SCORED), "done")
         stop.set()
