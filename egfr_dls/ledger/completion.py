@@ -1,4 +1,8 @@
-"""The step from RECEIVING to COMPLETE: the study's state and its inference job change in one transaction."""
+"""The step from RECEIVING to COMPLETE, written: the study's state and its inference job change in one transaction.
+
+When it is taken is decided elsewhere: by the pure rules of ``listener.completeness``, which ``listener.completion`` applies
+after each pass of the indexer, or by a person (`egfr-dls studies force`, `analyze`).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,10 @@ import hashlib
 import json
 from typing import Literal
 
-from sqlalchemy import select, update
-
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import deliveries, instances, jobs, results, studies
 from egfr_dls.ledger.engine import Tx
-from egfr_dls.ledger.schema import job
+from egfr_dls.ledger.jobs import JobState
 from egfr_dls.settings import Settings
 from egfr_dls.study import StudyState
 
@@ -37,12 +39,7 @@ def complete(
     if not studies.move(tx, study_instance_uid, StudyState.COMPLETE, now):
         return False
     dedup = _dedup(tx, study_instance_uid, biomarker, forced, settings.configuration_sha256)
-    tx.execute(
-        update(job)
-        .where(job.c.study_instance_uid == study_instance_uid, job.c.kind == KIND, job.c.state == "ready")
-        .where(job.c.dedup != dedup)
-        .values(state="cancelled")
-    )
+    jobs.withdraw(tx, KIND, study_instance_uid, but=dedup)
     if jobs.enqueue(tx, KIND, dedup, study_instance_uid, {"biomarker": biomarker, "forced": forced}, now):
         return True
     return _analysed_before(tx, study_instance_uid, biomarker, dedup, settings, now)
@@ -57,15 +54,17 @@ def _dedup(tx: Tx, study_instance_uid: str, biomarker: str, forced: Forced | Non
 def _analysed_before(
     tx: Tx, study_instance_uid: str, biomarker: str, dedup: str, settings: Settings, now: float
 ) -> bool:
-    state = tx.execute(select(job.c.state).where(job.c.dedup == dedup)).scalar_one()
-    if state == "cancelled":
-        tx.execute(update(job).where(job.c.dedup == dedup).values(state="ready", attempts=0, run_at=now))
-        return True
-    if state == "dead":
-        studies.move(tx, study_instance_uid, StudyState.FAILED, now, failure="DEAD_JOB")
-    elif state == "done":
-        _return_to_result(tx, study_instance_uid, biomarker, settings, now)
-    return False  # ready or leased: it is on its way
+    match jobs.state(tx, dedup):
+        case JobState.CANCELLED:
+            jobs.reopen(tx, dedup, now)
+            return True
+        case JobState.DEAD:
+            studies.move(tx, study_instance_uid, StudyState.FAILED, now, failure="DEAD_JOB")
+        case JobState.DONE:
+            _return_to_result(tx, study_instance_uid, biomarker, settings, now)
+        case JobState.READY | JobState.LEASED:
+            pass  # it is on its way
+    return False
 
 
 def _return_to_result(tx: Tx, study_instance_uid: str, biomarker: str, settings: Settings, now: float) -> None:

@@ -101,7 +101,7 @@ def due(tx: Tx, destination_name: str, now: float, limit: int = 64) -> list[DueD
             study.c.held.is_(False),
             (me.c.kind != "report") | ~_pairs(me.c.findings_id).where(held_back).exists(),
         )
-        .order_by(study.c.priority.desc(), me.c.findings_id, me.c.send_order)
+        .order_by(me.c.findings_id, me.c.send_order)
         .limit(limit)
     )
     return [

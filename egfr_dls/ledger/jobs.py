@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import Update, and_, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from egfr_dls.ledger.engine import Tx
@@ -23,6 +24,27 @@ BACK_OFF_FIRST_SECONDS = 30.0
 BACK_OFF_CAP_SECONDS = 3600.0
 
 Effect = Callable[[Tx], None]
+
+
+class JobState(StrEnum):
+    """Where a job stands; a study has states of its own (``egfr_dls.study``)."""
+
+    READY = "ready"  # due, or waiting for its back-off
+    LEASED = "leased"  # a worker's, until its lease runs out
+    DONE = "done"
+    DEAD = "dead"  # a defect, or its attempts are used up
+    CANCELLED = "cancelled"  # the study changed before it took effect
+
+
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    JobState.READY: frozenset({JobState.LEASED, JobState.CANCELLED}),
+    JobState.LEASED: frozenset(
+        {JobState.LEASED, JobState.READY, JobState.DONE, JobState.DEAD}
+    ),  # its lease may pass on
+    JobState.DONE: frozenset({JobState.CANCELLED}),  # only by its own effect, in the same transaction
+    JobState.DEAD: frozenset({JobState.READY}),
+    JobState.CANCELLED: frozenset({JobState.READY}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +66,11 @@ class LeaseLostError(Exception):
 
 def enqueue(tx: Tx, kind: str, dedup: str, study_instance_uid: str, payload: dict[str, Any], now: float) -> bool:
     """Add a job unless one with this dedup key was ever added; return whether it was new."""
-    priority = tx.scalar(select(study.c.priority).where(study.c.study_instance_uid == study_instance_uid)) or 0
     row = {
         "kind": kind,
         "dedup": dedup,
         "study_instance_uid": study_instance_uid,
-        "state": "ready",
-        "priority": priority,
+        "state": JobState.READY,
         "run_at": now,
         "created_at": now,
         "payload": json.dumps(payload, sort_keys=True),
@@ -60,7 +80,7 @@ def enqueue(tx: Tx, kind: str, dedup: str, study_instance_uid: str, payload: dic
 
 
 def claim(tx: Tx, kind: str, worker: str, now: float) -> Job | None:
-    """Lease the most urgent due job of this kind, or one whose lease ran out."""
+    """Lease the job of this kind that is due longest, or whose lease ran out."""
     due = (
         select(job.c.id)
         .join(study, study.c.study_instance_uid == job.c.study_instance_uid)
@@ -69,18 +89,17 @@ def claim(tx: Tx, kind: str, worker: str, now: float) -> Job | None:
             study.c.held.is_(False),
             job.c.attempts < MAX_ATTEMPTS,
             or_(
-                and_(job.c.state == "ready", job.c.run_at <= now),
-                and_(job.c.state == "leased", job.c.lease_until < now),
+                and_(job.c.state == JobState.READY, job.c.run_at <= now),
+                and_(job.c.state == JobState.LEASED, job.c.lease_until < now),
             ),
         )
-        .order_by(job.c.priority.desc(), job.c.run_at, job.c.id)
+        .order_by(job.c.run_at, job.c.id)
         .limit(1)
     )
     row = tx.execute(
-        update(job)
+        _becomes(JobState.LEASED)
         .where(job.c.id == due.scalar_subquery())
         .values(
-            state="leased",
             worker=worker,
             lease_until=now + LEASE_SECONDS,
             fence=job.c.fence + 1,
@@ -97,12 +116,12 @@ def claim(tx: Tx, kind: str, worker: str, now: float) -> Job | None:
 
 def heartbeat(tx: Tx, claimed: Job, now: float) -> None:
     """Extend the lease, or raise LeaseLostError."""
-    _owned(tx, claimed, lease_until=now + LEASE_SECONDS)
+    _owned(tx, claimed, JobState.LEASED, lease_until=now + LEASE_SECONDS)
 
 
 def finish(tx: Tx, claimed: Job, effect: Effect) -> None:
     """Mark the job done and apply its effect in the same transaction; raise LeaseLostError (and roll back) if not ours."""
-    _owned(tx, claimed, state="done", lease_until=None)
+    _owned(tx, claimed, JobState.DONE, lease_until=None)
     effect(tx)
 
 
@@ -112,32 +131,60 @@ def postpone(tx: Tx, claimed: Job, error_class: str, now: float) -> bool:
         bury(tx, claimed, error_class)
         return False
     delay = min(BACK_OFF_FIRST_SECONDS * 2 ** (claimed.attempts - 1), BACK_OFF_CAP_SECONDS)
-    _owned(tx, claimed, state="ready", run_at=now + delay, error_class=error_class, lease_until=None)
+    _owned(tx, claimed, JobState.READY, run_at=now + delay, error_class=error_class, lease_until=None)
     return True
 
 
 def cancel(tx: Tx, claimed: Job) -> None:
     """Take back, inside its effect, a job whose study changed while it was worked on; it may be queued again."""
-    tx.execute(update(job).where(job.c.id == claimed.id).values(state="cancelled"))
+    tx.execute(_becomes(JobState.CANCELLED).where(job.c.id == claimed.id))
+
+
+def withdraw(tx: Tx, kind: str, study_instance_uid: str, but: str) -> None:
+    """Cancel a study's jobs of a kind that nobody has begun, except the one with the dedup key ``but``."""
+    tx.execute(
+        _becomes(JobState.CANCELLED).where(
+            job.c.study_instance_uid == study_instance_uid,
+            job.c.kind == kind,
+            job.c.state == JobState.READY,
+            job.c.dedup != but,
+        )
+    )
+
+
+def reopen(tx: Tx, dedup: str, now: float) -> None:
+    """Make a cancelled job ready again, with fresh attempts."""
+    tx.execute(
+        _becomes(JobState.READY)
+        .where(job.c.dedup == dedup, job.c.state == JobState.CANCELLED)
+        .values(attempts=0, run_at=now)
+    )
+
+
+def state(tx: Tx, dedup: str) -> JobState:
+    """Return where the job with this dedup key stands."""
+    return JobState(tx.execute(select(job.c.state).where(job.c.dedup == dedup)).scalar_one())
 
 
 def bury(tx: Tx, claimed: Job, error_class: str) -> None:
     """Mark the job dead; an operator revives it with ``studies retry``."""
-    _owned(tx, claimed, state="dead", error_class=error_class, lease_until=None)
+    _owned(tx, claimed, JobState.DEAD, error_class=error_class, lease_until=None)
 
 
 def release_worker(tx: Tx, worker: str) -> int:
     """Free what a dead process of this name held; its supervisor calls this before it starts the next one."""
-    freed = tx.execute(update(job).where(job.c.worker == worker, job.c.state == "leased").values(lease_until=0.0))
+    freed = tx.execute(
+        update(job).where(job.c.worker == worker, job.c.state == JobState.LEASED).values(lease_until=0.0)
+    )
     return freed.rowcount
 
 
 def sweep(tx: Tx, now: float) -> list[str]:
     """Bury jobs whose lease ran out with their attempts used up; return the studies they belong to."""
     rows = tx.execute(
-        update(job)
-        .where(job.c.state == "leased", job.c.lease_until < now, job.c.attempts >= MAX_ATTEMPTS)
-        .values(state="dead", error_class="LEASE_LOST")
+        _becomes(JobState.DEAD)
+        .where(job.c.lease_until < now, job.c.attempts >= MAX_ATTEMPTS)
+        .values(error_class="LEASE_LOST")
         .returning(job.c.study_instance_uid)
     )
     return [row.study_instance_uid for row in rows]
@@ -146,18 +193,24 @@ def sweep(tx: Tx, now: float) -> list[str]:
 def revive(tx: Tx, study_instance_uid: str, now: float) -> list[str]:
     """Make a study's dead jobs ready again, with fresh attempts; return their kinds."""
     revived = tx.execute(
-        update(job)
-        .where(job.c.study_instance_uid == study_instance_uid, job.c.state == "dead")
-        .values(state="ready", attempts=0, run_at=now, error_class=None)
+        _becomes(JobState.READY)
+        .where(job.c.study_instance_uid == study_instance_uid, job.c.state == JobState.DEAD)
+        .values(attempts=0, run_at=now, error_class=None)
         .returning(job.c.kind)
     )
     return list(revived.scalars())
 
 
-def _owned(tx: Tx, claimed: Job, **values: Any) -> None:
+def _becomes(to: JobState) -> Update:
+    """Return the statement that moves every job which the table lets become ``to``; the caller says which of them."""
+    return update(job).where(job.c.state.in_([s for s in JobState if to in TRANSITIONS[s]])).values(state=to)
+
+
+def _owned(tx: Tx, claimed: Job, to: JobState, **values: Any) -> None:
+    """Move a job of ours, or raise LeaseLostError."""
     changed = tx.execute(
-        update(job)
-        .where(job.c.id == claimed.id, job.c.fence == claimed.fence, job.c.state == "leased")
+        _becomes(to)
+        .where(job.c.id == claimed.id, job.c.fence == claimed.fence, job.c.state == JobState.LEASED)
         .values(**values)
     )
     if changed.rowcount != 1:

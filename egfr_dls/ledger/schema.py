@@ -30,7 +30,6 @@ study = Table(
     Column("study_key", String(16), nullable=False, unique=True),  # the only name of the study in logs
     Column("state", String(16), nullable=False, index=True),
     Column("held", Boolean, nullable=False, default=False),
-    Column("priority", Integer, nullable=False, default=0),
     Column("first_seen_at", Float, nullable=False),
     Column("last_instance_at", Float, nullable=False),  # last new instance that can fill a role
     Column("state_since", Float, nullable=False),
@@ -103,8 +102,7 @@ job = Table(
     Column("kind", String(16), nullable=False),
     Column("dedup", String(64), nullable=False, unique=True),
     Column("study_instance_uid", String(64), nullable=False, index=True),
-    Column("state", String(10), nullable=False),  # ready | leased | done | dead | cancelled
-    Column("priority", Integer, nullable=False, default=0),
+    Column("state", String(10), nullable=False),  # egfr_dls.ledger.jobs.JobState
     Column("run_at", Float, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
@@ -113,7 +111,7 @@ job = Table(
     Column("worker", String(64)),
     Column("payload", Text, nullable=False),
     Column("error_class", String(64)),
-    Index("job_due", "kind", "state", "priority", "run_at", "id"),
+    Index("job_due", "kind", "state", "run_at", "id"),
 )
 
 findings = Table(

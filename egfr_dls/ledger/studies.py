@@ -22,7 +22,6 @@ class SeriesSnapshot:
 
     modality: str
     frame_of_reference_uid: str
-    instance_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +199,9 @@ def record_action(tx: Tx, actor: str, action: str, study_instance_uid: str, deta
 
 
 def _series(tx: Tx, study_instance_uid: str) -> list[SeriesSnapshot]:
-    return [
-        SeriesSnapshot(row.modality, row.frame_of_reference_uid, row.instances)
-        for row in series_of(tx, study_instance_uid)
-    ]
+    rows = tx.execute(
+        select(series.c.modality, series.c.frame_of_reference_uid)
+        .where(series.c.study_instance_uid == study_instance_uid)
+        .order_by(series.c.modality, series.c.series_instance_uid)
+    )
+    return [SeriesSnapshot(row.modality, row.frame_of_reference_uid) for row in rows]

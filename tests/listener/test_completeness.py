@@ -12,7 +12,7 @@ from egfr_dls.settings import Study
 from listener.completeness import Complete, Decision, NotApplicable, Wait, WaitReason, decide
 
 FRAME, OTHER = "1.2.3", "1.2.4"
-CT, PT = SeriesSnapshot("CT", FRAME, 300), SeriesSnapshot("PT", FRAME, 300)
+CT, PT = SeriesSnapshot("CT", FRAME), SeriesSnapshot("PT", FRAME)
 SETTINGS = Study(quiet_seconds=60, force_seconds=5400, force_action="refuse")
 WHOLE = StudySnapshot(
     "1.2", (CT, PT), open_associations=0, interrupted=False, first_seen_at=0.0, last_instance_at=1000.0
@@ -21,7 +21,7 @@ QUIET, FORCE = 1060.0, 5400.0
 
 
 def series(*pairs: tuple[str, str]) -> tuple[SeriesSnapshot, ...]:
-    return tuple(SeriesSnapshot(modality, frame, 1) for modality, frame in pairs)
+    return tuple(SeriesSnapshot(modality, frame) for modality, frame in pairs)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def series(*pairs: tuple[str, str]) -> tuple[SeriesSnapshot, ...]:
         ({"open_associations": 1}, QUIET, Wait(WaitReason.OPEN_ASSOCIATION)),
         ({"open_associations": 1}, FORCE, Wait(WaitReason.OPEN_ASSOCIATION)),  # never while it is being sent
         ({"series": series(("CT", OTHER), ("CT", FRAME), ("PT", FRAME))}, QUIET, Complete("pet_ct_egfr")),
-        ({"series": (CT, PT, SeriesSnapshot("SEG", "", 1))}, QUIET, Complete("pet_ct_egfr")),
+        ({"series": (CT, PT, SeriesSnapshot("SEG", ""))}, QUIET, Complete("pet_ct_egfr")),
         # the sender went away
         ({"interrupted": True}, QUIET, Wait(WaitReason.INTERRUPTED)),
         ({"interrupted": True}, FORCE - 0.1, Wait(WaitReason.INTERRUPTED)),

@@ -42,7 +42,7 @@ def test_a_first_instance_makes_study_series_and_association(tx: Tx) -> None:
     add(tx)
     assert studies.state(tx, STUDY) is StudyState.RECEIVING
     snapshot = studies.snapshot(tx, STUDY)
-    assert snapshot.series == (studies.SeriesSnapshot("CT", "1.9", 1),)
+    assert snapshot.series == (studies.SeriesSnapshot("CT", "1.9"),)
     assert (snapshot.open_associations, snapshot.interrupted) == (1, False)
     assert snapshot.first_seen_at == snapshot.last_instance_at == AT.timestamp()
 

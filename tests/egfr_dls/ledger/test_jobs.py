@@ -7,15 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
 
 from egfr_dls.ledger import Ledger, Tx, jobs, studies
-from egfr_dls.ledger.jobs import Job, LeaseLostError
-from egfr_dls.ledger.schema import audit, job, study
+from egfr_dls.ledger.jobs import Job, JobState, LeaseLostError
+from egfr_dls.ledger.schema import audit, job
 
 STUDY = "1.2.3"
 NOW = 1_000_000.0
@@ -56,17 +57,39 @@ def test_same_key_makes_one_job(ledger: Ledger) -> None:
         assert jobs.claim(tx, "infer", "b", NOW) is None
 
 
-def test_claim_takes_the_kind_the_due_the_urgent_and_the_oldest_first(ledger: Ledger) -> None:
+def test_claim_takes_the_kind_the_due_and_the_oldest_first(ledger: Ledger) -> None:
     with ledger.begin() as tx:
         studies.ensure(tx, "9.9", KEY, NOW)
-        tx.execute(update(study).where(study.c.study_instance_uid == "9.9").values(priority=1))
         jobs.enqueue(tx, "report", "r", STUDY, {}, NOW)
         jobs.enqueue(tx, "infer", "second", STUDY, {}, NOW + 1)
         jobs.enqueue(tx, "infer", "first", STUDY, {}, NOW)
-        jobs.enqueue(tx, "infer", "urgent", "9.9", {}, NOW + 1)
+        jobs.enqueue(tx, "infer", "third", "9.9", {}, NOW + 1)
         assert [claimed(tx, NOW + at).id for at in (0, 1, 1)] == [
-            tx.scalar(select(job.c.id).where(job.c.dedup == d)) for d in ("first", "urgent", "second")
+            tx.scalar(select(job.c.id).where(job.c.dedup == d)) for d in ("first", "second", "third")
         ]
+
+
+def move_of(to: JobState) -> Callable[[Tx, Job], object]:
+    """Return what brings a job, claimed once, to a state."""
+    return {
+        JobState.READY: lambda tx, mine: (jobs.revive(tx, STUDY, NOW), jobs.reopen(tx, "d", NOW)),
+        JobState.LEASED: lambda tx, _mine: jobs.claim(tx, "infer", "b", NOW + jobs.LEASE_SECONDS + 1),
+        JobState.DONE: lambda tx, mine: jobs.finish(tx, mine, nothing),
+        JobState.DEAD: lambda tx, mine: jobs.bury(tx, mine, "X"),
+        JobState.CANCELLED: jobs.cancel,
+    }[to]
+
+
+@pytest.mark.parametrize("to", JobState)
+@pytest.mark.parametrize("at", JobState)
+def test_no_function_moves_a_job_against_the_table(ledger: Ledger, at: JobState, to: JobState) -> None:
+    with ledger.begin() as tx:
+        jobs.enqueue(tx, "infer", "d", STUDY, {}, NOW)
+        mine = claimed(tx)
+        tx.execute(update(job).values(state=at))
+        with suppress(LeaseLostError):
+            move_of(to)(tx, mine)
+        assert jobs.state(tx, "d") in {at, *jobs.TRANSITIONS[at]}
 
 
 def test_jobs_of_a_held_study_wait(ledger: Ledger) -> None:
