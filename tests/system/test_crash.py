@@ -157,7 +157,7 @@ def _long_study(number: int) -> list[Dataset]:
 def _send_until_killed(service: Service, study: list[Dataset], answers: int, moment_seconds: float) -> set[str]:
     """Send until the listener dies, a moment after ``answers`` answers; return what was acknowledged with success."""
     acknowledged: set[str] = set()
-    with association(service.port, study, answer_seconds=5.0) as assoc:
+    with association(service.port, study, answer_seconds=2.0) as assoc:
         for ds in study:
             if store(assoc, ds) != 0x0000:
                 break

@@ -102,6 +102,8 @@ def test_a_real_study_sent_by_dcmtk_comes_back_as_report_region_and_pages(
         assert len(reports) == 2
         assert len({ds.SeriesInstanceUID for ds in reports}) == 1
         assert len(orthanc.instances(uid, "SEG")) == 1  # a stored region is referred to, never copied
+    said = service.log_file.read_text(encoding="utf-8")  # of both runs
+    assert not [value for value in _identifiers(shared_data / REAL_STUDY) if value in said]
 
 
 @pytest.mark.dcmtk
@@ -209,6 +211,19 @@ def _storescu(namespace: NetworkNamespace, folder: Path) -> None:
     """Send a folder as DCMTK does: only the contexts needed (-R), JPEG-LS among them (-xt)."""
     namespace.run("storescu", "-R", "-xt", "+sd", "+r", "-aet", SCANNER, "-aec", "EGFR_DLS", "127.0.0.1", str(NODE_PORT),
                   str(folder))  # fmt: skip
+
+
+def _identifiers(study: Path) -> set[str]:
+    """Return every UID, name, date and ID of the first image of each of the study's series."""
+    found: set[str] = set()
+    for series in study.iterdir():
+        ds = dcmread(min(series.rglob("*.dcm")), stop_before_pixels=True)
+        for element in ds.iterall():
+            if element.VR in ("UI", "PN", "DA") or element.keyword in ("PatientID", "AccessionNumber", "StudyID"):
+                values = element.value if element.VM > 1 else [element.value]
+                found |= {str(v) for v in values if len(str(v)) >= 6 and not str(v).startswith("1.2.840.10008.")}
+    assert len(found) > 50
+    return found
 
 
 def _only_study(service: Service) -> str:
