@@ -1,4 +1,4 @@
-"""What a sender is told: C-STORE statuses and A-ASSOCIATE-RJ reasons, each with its clause.
+"""What a sender is told: a C-STORE status for each fault, and A-ASSOCIATE-RJ reasons with their clause.
 
 What does a full disk give the scanner? ``FAULTS[Fault.DISK_FULL]``: A700H, Refused: Out of Resources.
 """
@@ -6,20 +6,10 @@ What does a full disk give the scanner? ``FAULTS[Fault.DISK_FULL]``: A700H, Refu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, IntEnum, StrEnum
+from enum import Enum, StrEnum
 
+from egfr_dls.dimse_status import StoreStatus
 from egfr_dls.errors import EgfrDlsError
-
-
-class StoreStatus(IntEnum):
-    """Status (0000,0900) of a C-STORE-RSP (PS3.4 table B.2-1; PS3.7 9.1.1.1.9 and Annex C)."""
-
-    SUCCESS = 0x0000  # PS3.7 C.1.1: the instance is on the disk
-    PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.6: a defect of ours
-    SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.18
-    OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3, A7xx: the sender may try again later
-    DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900  # PS3.4 B.2.3, A9xx: the sender must not repeat it unchanged
-    CANNOT_UNDERSTAND = 0xC000  # PS3.4 B.2.3, Cxxx: the sender must not repeat it unchanged
 
 
 class Fault(StrEnum):
@@ -55,6 +45,7 @@ _RESOURCES, _MISMATCH = StoreStatus.OUT_OF_RESOURCES, StoreStatus.DATA_SET_DOES_
 _UNREADABLE = StoreStatus.CANNOT_UNDERSTAND
 
 FAULTS: dict[Fault, Answer] = {
+    # A7xx: the sender may try again later; A9xx and Cxxx: it must not repeat the instance unchanged (PS3.4 B.2.3)
     Fault.DISK_FULL: Answer(_RESOURCES, "Not stored: the disk is full or failing"),
     Fault.DISK_FLOOR: Answer(_RESOURCES, "Not stored: free space is below the limit"),
     Fault.NO_STUDY_UID: Answer(_MISMATCH, "No Study Instance UID (0020,000D)"),

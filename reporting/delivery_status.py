@@ -1,35 +1,20 @@
-"""What each answer of a PACS means for a delivery: the table, with the clause of each status.
+"""What each answer of a PACS means for a delivery; ``docs/reference/delivery.md`` prints the same table for the operator.
 
-References: PS3.4 B.2.3 (C-STORE statuses), PS3.7 Annex C (general statuses), PS3.8 9.3.4 (A-ASSOCIATE-RJ reasons).
+References: PS3.4 B.2.3 (classes of C-STORE statuses), PS3.8 9.3.4 (A-ASSOCIATE-RJ reasons); the clause of each single
+status stands in ``egfr_dls.dimse_status``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
+
+from egfr_dls.dimse_status import StoreStatus
 
 FEW_TRIES = 3
 PROCESSING_FAILURE_TRIES = 5
 BACK_OFF_CAP_SECONDS = 3600.0
 GIVE_UP_SECONDS = 24 * 3600.0
-
-
-class Status(IntEnum):
-    """C-STORE response statuses (0000,0900) that have a row of their own."""
-
-    SUCCESS = 0x0000
-    PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.7
-    DUPLICATE_SOP_INSTANCE = 0x0111  # PS3.7 C.5.1: it is there already
-    INVALID_OBJECT_INSTANCE = 0x0117  # PS3.7 C.5.9
-    SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.17
-    NOT_AUTHORISED = 0x0124  # PS3.7 C.5.18
-    DUPLICATE_INVOCATION = 0x0210  # PS3.7 C.5.4
-    UNRECOGNISED_OPERATION = 0x0211  # PS3.7 C.5.23
-    MISTYPED_ARGUMENT = 0x0212  # PS3.7 C.5.11
-    RESOURCE_LIMITATION = 0x0213  # PS3.7 C.5.16
-    COERCION_OF_DATA_ELEMENTS = 0xB000  # PS3.4 B.2.3, warning: stored
-    ELEMENTS_DISCARDED = 0xB006  # PS3.4 B.2.3, warning: stored
-    DATA_SET_DOES_NOT_MATCH_SOP_CLASS_WARNING = 0xB007  # PS3.4 B.2.3, warning: stored
 
 
 class Outcome(Enum):
@@ -49,20 +34,20 @@ class Rule:
     tries: int | None = None
 
 
-_EXACT: dict[int, Rule] = {
-    Status.SUCCESS: Rule(Outcome.STORED, ""),
-    Status.DUPLICATE_SOP_INSTANCE: Rule(Outcome.STORED, "DUPLICATE"),
-    Status.COERCION_OF_DATA_ELEMENTS: Rule(Outcome.STORED, "COERCED"),
-    Status.ELEMENTS_DISCARDED: Rule(Outcome.STORED, "ELEMENTS_DISCARDED"),
-    Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS_WARNING: Rule(Outcome.STORED, "DOES_NOT_MATCH_SOP_CLASS"),
-    Status.RESOURCE_LIMITATION: Rule(Outcome.RETRY, "RESOURCE_LIMITATION"),
-    Status.PROCESSING_FAILURE: Rule(Outcome.RETRY, "PROCESSING_FAILURE", PROCESSING_FAILURE_TRIES),
-    Status.INVALID_OBJECT_INSTANCE: Rule(Outcome.RETRY, "INVALID_OBJECT_INSTANCE", FEW_TRIES),
-    Status.SOP_CLASS_NOT_SUPPORTED: Rule(Outcome.PARK, "SOP_CLASS_NOT_SUPPORTED"),
-    Status.NOT_AUTHORISED: Rule(Outcome.PARK, "NOT_AUTHORISED"),
-    Status.DUPLICATE_INVOCATION: Rule(Outcome.PARK, "PROTOCOL_FAULT_OF_OURS"),
-    Status.UNRECOGNISED_OPERATION: Rule(Outcome.PARK, "PROTOCOL_FAULT_OF_OURS"),
-    Status.MISTYPED_ARGUMENT: Rule(Outcome.PARK, "PROTOCOL_FAULT_OF_OURS"),
+EXACT: dict[int, Rule] = {
+    StoreStatus.SUCCESS: Rule(Outcome.STORED, ""),
+    StoreStatus.DUPLICATE_SOP_INSTANCE: Rule(Outcome.STORED, "DUPLICATE"),
+    StoreStatus.COERCION_OF_DATA_ELEMENTS: Rule(Outcome.STORED, "COERCED"),
+    StoreStatus.ELEMENTS_DISCARDED: Rule(Outcome.STORED, "ELEMENTS_DISCARDED"),
+    StoreStatus.MATCHES_SOP_CLASS_IN_PART: Rule(Outcome.STORED, "DOES_NOT_MATCH_SOP_CLASS"),
+    StoreStatus.RESOURCE_LIMITATION: Rule(Outcome.RETRY, "RESOURCE_LIMITATION"),
+    StoreStatus.PROCESSING_FAILURE: Rule(Outcome.RETRY, "PROCESSING_FAILURE", PROCESSING_FAILURE_TRIES),
+    StoreStatus.INVALID_SOP_INSTANCE: Rule(Outcome.RETRY, "INVALID_OBJECT_INSTANCE", FEW_TRIES),
+    StoreStatus.SOP_CLASS_NOT_SUPPORTED: Rule(Outcome.PARK, "SOP_CLASS_NOT_SUPPORTED"),
+    StoreStatus.NOT_AUTHORISED: Rule(Outcome.PARK, "NOT_AUTHORISED"),
+    StoreStatus.DUPLICATE_INVOCATION: Rule(Outcome.PARK, "PROTOCOL_FAULT_OF_OURS"),
+    StoreStatus.UNRECOGNISED_OPERATION: Rule(Outcome.PARK, "PROTOCOL_FAULT_OF_OURS"),
+    StoreStatus.MISTYPED_ARGUMENT: Rule(Outcome.PARK, "PROTOCOL_FAULT_OF_OURS"),
 }
 # (mask, value) of the status classes of PS3.4 B.2.3, most specific first.
 _CLASSES: tuple[tuple[int, int, Rule], ...] = (
@@ -77,8 +62,8 @@ _OTHER = Rule(Outcome.RETRY, "UNKNOWN_STATUS", FEW_TRIES)
 
 def rule_for(status: int) -> Rule:
     """Return how to treat a C-STORE status (0000,0900)."""
-    if status in _EXACT:
-        return _EXACT[status]
+    if status in EXACT:
+        return EXACT[status]
     return next((rule for mask, value, rule in _CLASSES if status & mask == value), _OTHER)
 
 

@@ -30,12 +30,12 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, AllStoragePresentationContexts, build_context
 
+from egfr_dls.dimse_status import StoreStatus
 from egfr_dls.errors import ConfigurationError, TemporaryFailureError
 from egfr_dls.ledger import instances, studies
 from egfr_dls.spool import DirectorySpool
 from egfr_dls.study import StudyState
 from listener.scp import TRANSFER_SYNTAXES
-from listener.status import StoreStatus
 from tests.builders import FRAME_OF_REFERENCE_UID, STUDY_UID, ct_slices, petct_study, secondary_capture
 from tests.listener.nodes import Node, node_settings, raw_data_set, running, store_raw, until
 

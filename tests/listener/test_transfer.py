@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from listener.status import FAULTS, Fault, InstanceRefusedError, Rejection, StoreStatus
+from egfr_dls.dimse_status import StoreStatus
+from listener.status import FAULTS, Fault, InstanceRefusedError, Rejection
 from listener.transfer import StoreCommand, frame_of_reference_uid, is_uid, read_facts
 from tests.builders import CT_SERIES_UID, FRAME_OF_REFERENCE_UID, STUDY_UID, ct_slices, secondary_capture
 from tests.listener.nodes import raw_data_set

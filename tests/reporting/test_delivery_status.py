@@ -1,58 +1,85 @@
-"""Every answer of a PACS has one row, and the classes of PS3.4 B.2.3 catch the rest."""
+"""What the operator reads in ``docs/reference/delivery.md`` is what the sender does, for every status there can be."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from egfr_dls.dimse_status import StoreStatus
 from reporting.delivery_status import (
     BACK_OFF_CAP_SECONDS,
+    EXACT,
+    FEW_TRIES,
+    NO_REASON_GIVEN,
     PERMANENT_REJECTIONS,
     Outcome,
     Rule,
-    Status,
     back_off_seconds,
     rule_for,
 )
 
-# status -> outcome, reason and tries, as the operator's documentation lists them
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "delivery.md"
+THEN = {"stored": Outcome.STORED, "again": Outcome.RETRY, "parked": Outcome.PARK}
+
+
+def cells(pattern: str) -> list[list[str]]:
+    """Return the cells of the table rows that begin so, without back-ticks."""
+    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if re.match(pattern, line)]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+
+
+ROWS = cells(r"\| `[0-9A-Fx]{4}H` ")
+RULES = {
+    status: Rule(THEN[then], reason, int(tries) if tries and then == "again" else None)
+    for status, _, _, then, reason, tries in ROWS
+}
+
+
+def documented(status: int) -> Rule:
+    """Return what the page's first row that fits says."""
+    text = f"{status:04X}H"
+    return next(rule for row, rule in RULES.items() if re.fullmatch(row.replace("x", "."), text))
+
+
+# one status of each row -> what the page says of it; test_send puts each to a sender
 TABLE: list[tuple[int, Outcome, str, int | None]] = [
-    (0x0000, Outcome.STORED, "", None),
-    (0xB000, Outcome.STORED, "COERCED", None),
-    (0xB006, Outcome.STORED, "ELEMENTS_DISCARDED", None),
-    (0xB007, Outcome.STORED, "DOES_NOT_MATCH_SOP_CLASS", None),
-    (0xB123, Outcome.STORED, "WARNING", None),
-    (0x0111, Outcome.STORED, "DUPLICATE", None),
-    (0xA700, Outcome.RETRY, "OUT_OF_RESOURCES", None),
-    (0xA7FF, Outcome.RETRY, "OUT_OF_RESOURCES", None),
-    (0xA801, Outcome.RETRY, "REFUSED", None),
-    (0x0213, Outcome.RETRY, "RESOURCE_LIMITATION", None),
-    (0x0110, Outcome.RETRY, "PROCESSING_FAILURE", 5),
-    (0xA900, Outcome.PARK, "DATA_SET_DOES_NOT_MATCH_SOP_CLASS", None),
-    (0xA9FF, Outcome.PARK, "DATA_SET_DOES_NOT_MATCH_SOP_CLASS", None),
-    (0x0122, Outcome.PARK, "SOP_CLASS_NOT_SUPPORTED", None),
-    (0xC000, Outcome.RETRY, "CANNOT_UNDERSTAND", 3),
-    (0xCFFF, Outcome.RETRY, "CANNOT_UNDERSTAND", 3),
-    (0x0117, Outcome.RETRY, "INVALID_OBJECT_INSTANCE", 3),
-    (0x0124, Outcome.PARK, "NOT_AUTHORISED", None),
-    (0x0210, Outcome.PARK, "PROTOCOL_FAULT_OF_OURS", None),
-    (0x0211, Outcome.PARK, "PROTOCOL_FAULT_OF_OURS", None),
-    (0x0212, Outcome.PARK, "PROTOCOL_FAULT_OF_OURS", None),
-    (0x0001, Outcome.RETRY, "UNKNOWN_STATUS", 3),
-    (0xFE00, Outcome.RETRY, "UNKNOWN_STATUS", 3),
+    (code, documented(code).outcome, documented(code).reason, documented(code).tries)
+    for code in [int(row[0].strip("H").replace("xxxx", "0001").replace("x", "F"), 16) for row in ROWS]
 ]
 
 
-@pytest.mark.parametrize(("status", "outcome", "reason", "tries"), TABLE)
-def test_status_has_its_rule(status: int, outcome: Outcome, reason: str, tries: int | None) -> None:
-    assert rule_for(status) == Rule(outcome, reason, tries)
+def test_every_status_is_treated_as_the_page_says() -> None:
+    assert [f"{s:04X}H" for s in range(0x10000) if rule_for(s) != documented(s)] == []
 
 
-def test_every_named_status_is_in_this_table() -> None:
-    assert {int(s) for s in Status} <= {row[0] for row in TABLE}
+def test_each_row_of_the_page_is_one_row_of_the_code() -> None:
+    """No row is hidden by the one before it, and every status with a rule of its own has its line."""
+    assert [documented(code) for code, *_ in TABLE] == list(RULES.values())
+    assert {f"{int(status):04X}H" for status in EXACT} == {row for row in RULES if "x" not in row}
+
+
+def test_names_and_clauses_are_those_of_the_standard() -> None:
+    named = {int(s): (s.meaning, s.clause) for s in StoreStatus}
+    for status, meaning, clause, *_ in ROWS:
+        if "any other" not in meaning:
+            assert named[int(status.strip("H").replace("x", "0"), 16)] == (meaning, clause)
+
+
+def test_what_parks_at_once_says_so() -> None:
+    assert {row[5] for row in ROWS if row[3] == "parked"} == {"1"}
 
 
 def test_only_unrepeatable_rejections_park_a_destination() -> None:
-    assert set(PERMANENT_REJECTIONS) == {(1, 1, 2), (1, 1, 3), (1, 1, 7), (1, 2, 2)}
+    shown = {
+        (int(a), int(b), int(c)): (name, then)
+        for name, codes, then in cells(r"\| `[A-Z_]+` \| \d, \d, \d ")
+        for a, b, c in [codes.split(", ")]
+    }
+    assert shown.pop(NO_REASON_GIVEN) == ("REJECTED_WITHOUT_REASON", "parked at the third in a row")
+    assert FEW_TRIES == 3
+    assert shown == {key: (name, "the destination is parked") for key, name in PERMANENT_REJECTIONS.items()}
 
 
 def test_back_off_doubles_to_an_hour() -> None:
