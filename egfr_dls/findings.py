@@ -15,6 +15,10 @@ from egfr_dls.study import Pathway, RoiSource
 
 RESULT_SCHEMA = "egfr-dls-result/1"
 
+# said in ``PatientFinding`` and by every form of the report
+RESEARCH_USE = "Research use only, not for diagnosis."
+UNVERIFIED_ROI = "Unverified ROI: "  # before what is concluded from a region that nobody confirmed
+
 
 @dataclass(frozen=True)
 class ModelUse:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from egfr_dls.evidence import LesionEvidence
 from egfr_dls.findings import LesionFinding, SliceFinding
-from egfr_dls.study import Pathway
 from egfr_dls.volume import Mask
 from reporting import wording
 from reporting.context import ReportContext
@@ -153,20 +153,23 @@ def _score_column(context: ReportContext) -> Iterator[Line | ScoreBar]:
     if patient.egfr_dls is not None:
         yield Line("EGFR-DLS", Tone.TITLE)
         yield Line(context.scores.egfr_text(patient.egfr_dls), Tone.SCORE)
-        yield ScoreBar(_all_scores(context), patient.egfr_dls, context.scores.egfr_cut_off)
+        yield Line(wording.NOT_MOLECULAR, Tone.BODY)
+        yield ScoreBar(_patient_scores(context), patient.egfr_dls, context.scores.egfr_cut_off)
         yield Line(wording.STATUS_SENTENCES[context.scores.status(patient.egfr_dls)] + ".", Tone.STRONG)
         spread = wording.spread_sentence(patient.slice_sd, patient.n_slices)
         yield Line(f"Cut-off {wording.cut_off_text(context.scores.egfr_cut_off)}. {spread}.")
     yield Line(wording.pdl1_sentence(findings, context.scores.pdl1_cut_off))
-    yield Line(wording.PATHWAY_SENTENCES[patient.pathway or Pathway.NO_SUGGESTION], Tone.STRONG)
-    yield from (Line(text, Tone.SMALL) for text in [wording.pathway_rationale(findings)] if text)
+    yield Line(wording.pathway_headline(findings), Tone.STRONG)
+    yield from (Line(text, Tone.SMALL) for text in [wording.pathway_reason(findings)] if text)
     for lesion in findings.lesions:
         yield _lesion_line(context, lesion)
     yield from _caution_lines(context)
 
 
-def _all_scores(context: ReportContext) -> tuple[float, ...]:
-    return tuple(s.egfr_dls for lesion in context.findings.lesions for s in lesion.slices)
+def _patient_scores(context: ReportContext) -> tuple[float, ...]:
+    """Return the slice scores whose mean is the patient's: those of the first lesion that has a score."""
+    scored = (lesion for lesion in context.findings.lesions if lesion.egfr_dls is not None)
+    return tuple(s.egfr_dls for lesion in islice(scored, 1) for s in lesion.slices)
 
 
 def _lesion_line(context: ReportContext, lesion: LesionFinding) -> Line:
@@ -181,9 +184,8 @@ def _lesion_line(context: ReportContext, lesion: LesionFinding) -> Line:
 def _caution_lines(context: ReportContext) -> Iterator[Line]:
     for warning in context.findings.warnings:
         yield Line(wording.remark_sentence(warning), Tone.CAUTION)
-    for caveat in context.findings.patient.caveats:
+    for caveat in wording.caveats(context.findings):
         yield Line(caveat, Tone.SMALL)
-    yield Line(wording.NOT_MOLECULAR, Tone.SMALL)
 
 
 def _refusal_column(context: ReportContext) -> Iterator[Line | ScoreBar]:

@@ -15,6 +15,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from egfr_dls.findings import RESEARCH_USE
 from reporting import wording
 from reporting.page_content import Line, Page, Panel, ScoreBar, Tone
 from reporting.page_text import BOLD, DPI, REGULAR, printable, wrapped
@@ -78,7 +79,7 @@ def _text_width(page: Page) -> float:
 def _header(sheet: Axes, page: Page) -> float:
     """Draw heading, intended use and banner; return where the column begins."""
     _text(sheet, MARGIN, HEADER_HEIGHT / 2, page.heading, 24, TEXT, bold=True)
-    _text(sheet, WIDTH - MARGIN, HEADER_HEIGHT / 2, wording.RESEARCH_USE, 17, CAUTION, bold=True, align="right")
+    _text(sheet, WIDTH - MARGIN, HEADER_HEIGHT / 2, RESEARCH_USE, 17, CAUTION, bold=True, align="right")
     if page.banner is None:
         return HEADER_HEIGHT
     sheet.add_patch(Rectangle((0, HEADER_HEIGHT), WIDTH, BANNER_HEIGHT, color=BANNER_BACKGROUND))

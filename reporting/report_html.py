@@ -6,8 +6,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from egfr_dls.findings import LesionFinding, ModelUse, ObjectEntry, StudyFindings
-from egfr_dls.study import Pathway
+from egfr_dls.findings import RESEARCH_USE, LesionFinding, ModelUse, ObjectEntry, StudyFindings
 from reporting import wording
 from reporting.printed_scores import PrintedScores
 from reporting.score_plot import score_plot
@@ -34,7 +33,9 @@ th { background: var(--soft); }
 td:first-child { white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 code { font-size: .85em; }
-.plot { width: 100%; max-width: 40rem; height: auto; }
+.plot > svg { width: 100%; max-width: 40rem; height: auto; }
+.plot figcaption { font-size: .92rem; }
+.plot figcaption span { margin-right: 1.25rem; }
 .plot text { fill: currentColor; font-size: 12px; }
 figure { margin: 1rem 0; break-inside: avoid; }
 img { width: 100%; height: auto; border: 1px solid var(--line); }
@@ -66,7 +67,7 @@ def report_html(
     scores = PrintedScores(findings, indeterminate_band)
     title = f"EGFR-DLS report{': ' + wording.DEMONSTRATION if findings.demonstration else ''}"
     body = [
-        f'<header><h1>EGFR-DLS report</h1><p class="use">{escape(wording.RESEARCH_USE)}</p>{_banner(findings)}</header>',
+        f'<header><h1>EGFR-DLS report</h1><p class="use">{escape(RESEARCH_USE)}</p>{_banner(findings)}</header>',
         "<main>",
         _score(findings, scores) if findings.status == "scored" else _refusal(findings),
         _lesions(findings, scores),
@@ -98,14 +99,15 @@ def _score(findings: StudyFindings, scores: PrintedScores) -> str:
         spread = wording.spread_sentence(patient.slice_sd, patient.n_slices)
         parts += [
             f'<p class="score">{scores.egfr_text(patient.egfr_dls)}</p>',
+            _paragraph(wording.NOT_MOLECULAR),
             _paragraph(f"EGFR-DLS, cut-off {cut_off}. {spread}."),
             _paragraph(f"{wording.STATUS_SENTENCES[scores.status(patient.egfr_dls)]}.", "lead"),
         ]
     parts.append(_paragraph(wording.pdl1_sentence(findings, scores.pdl1_cut_off)))
     score = _section("Score", "".join(parts))
-    pathway = _paragraph(wording.PATHWAY_SENTENCES[patient.pathway or Pathway.NO_SUGGESTION], "lead")
-    rationale = wording.pathway_rationale(findings)
-    return score + _section("Suggested pathway (research)", pathway + (_paragraph(rationale) if rationale else ""))
+    pathway = _paragraph(wording.pathway_headline(findings), "lead")
+    reason = wording.pathway_reason(findings)
+    return score + _section("Suggested pathway (research)", pathway + (_paragraph(reason) if reason else ""))
 
 
 def _refusal(findings: StudyFindings) -> str:
@@ -123,13 +125,11 @@ def _lesions(findings: StudyFindings, scores: PrintedScores) -> str:
 
 
 def _lesion_row(lesion: LesionFinding, scores: PrintedScores) -> list[str]:
-    roi = wording.roi_sentence(lesion).removeprefix(f"{lesion.label}: ")
-    if lesion.reason is not None:
-        roi = f"{roi} Not scored. {wording.remark_sentence(lesion.reason)}"
+    unscored = "" if lesion.reason is None else f"; not scored: {lesion.reason.code}"
     quantities = (lesion.volume_ml, lesion.suv_max, lesion.suv_mean, lesion.mtv_ml, lesion.tlg_g)
     return [
         lesion.label,
-        roi,
+        wording.roi_in_short(lesion) + unscored,
         DASH if lesion.egfr_dls is None else scores.egfr_text(lesion.egfr_dls),
         DASH if lesion.pdl1_dls is None else scores.pdl1_text(lesion.pdl1_dls),
         DASH if lesion.slice_sd is None else f"{lesion.slice_sd:.4f}",

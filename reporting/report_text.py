@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterator
 
 from egfr_dls.findings import LesionFinding, StudyFindings
-from egfr_dls.study import Pathway
 from reporting import wording
 from reporting.printed_scores import PrintedScores
 
@@ -49,8 +48,8 @@ def _score(findings: StudyFindings, scores: PrintedScores) -> Iterator[str]:
         yield f"EGFR-DLS  {scores.egfr_text(patient.egfr_dls)}   (cut-off {cut_off})  {side}."
         yield f"  {wording.spread_sentence(patient.slice_sd, patient.n_slices)}."
     yield f"  {wording.pdl1_sentence(findings, scores.pdl1_cut_off)}"
-    yield f"PATHWAY   {wording.PATHWAY_SENTENCES[patient.pathway or Pathway.NO_SUGGESTION]}"
-    yield f"  {wording.pathway_rationale(findings)}"
+    yield f"PATHWAY   {wording.pathway_headline(findings)}"
+    yield f"  {wording.pathway_reason(findings)}"
     yield ""
     for lesion in findings.lesions:
         yield f"  {_lesion(lesion, scores)}"

@@ -1,9 +1,10 @@
-"""Slice scores over slice position as a small inline SVG."""
+"""Slice scores over slice position as a small inline SVG, with a key that names each line's lesion."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from itertools import cycle
 
 from egfr_dls.findings import LesionFinding, StudyFindings
 from reporting import wording
@@ -33,16 +34,18 @@ class Axes:
 
 
 def score_plot(findings: StudyFindings, scores: PrintedScores) -> str:
-    """Return the plot with its axes in words; empty where no slice has a score."""
+    """Return the plot with its axes in words and its key; empty where no slice has a score."""
     positions = [s.position_mm for lesion in findings.lesions for s in lesion.slices]
     if not positions:
         return ""
     axes = Axes(min(positions), max(positions))
-    drawn = [_lesion(lesion, COLOURS[i % len(COLOURS)], axes, scores) for i, lesion in enumerate(findings.lesions)]
+    plotted = list(zip((lesion for lesion in findings.lesions if lesion.slices), cycle(COLOURS), strict=False))
+    drawn = [_lesion(lesion, colour, axes, scores) for lesion, colour in plotted]
+    legend = "".join(_key(lesion, colour) for lesion, colour in plotted)
     summary = f"EGFR-DLS of {len(positions)} slices, {axes.low_mm:.1f} to {axes.high_mm:.1f} mm"
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{summary}" class="plot">'
-        f"{_frame(axes, scores.egfr_cut_off)}{''.join(drawn)}</svg>"
+        f'<figure class="plot"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{summary}">'
+        f"{_frame(axes, scores.egfr_cut_off)}{''.join(drawn)}</svg><figcaption>{legend}</figcaption></figure>"
     )
 
 
@@ -55,6 +58,11 @@ def _lesion(lesion: LesionFinding, colour: str, axes: Axes, scores: PrintedScore
         for x, y, s in points
     )
     return f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>{discs}'
+
+
+def _key(lesion: LesionFinding, colour: str) -> str:
+    disc = f'<svg width="12" height="12" aria-hidden="true"><circle cx="6" cy="6" r="5" fill="{colour}"/></svg>'
+    return f"<span>{disc} {escape(lesion.label)}</span>"
 
 
 def _frame(axes: Axes, cut_off: float) -> str:

@@ -6,19 +6,17 @@ Rules (docs/reference/science.md, wording): an image score *suggests* or *favour
 
 from __future__ import annotations
 
-from egfr_dls.findings import LesionFinding, ModelUse, StudyFindings
+from egfr_dls.findings import RESEARCH_USE, UNVERIFIED_ROI, LesionFinding, ModelUse, StudyFindings
 from egfr_dls.refusals import Remark
 from egfr_dls.score_text import score_text
 from egfr_dls.study import Pathway, RoiSource
 from reporting.printed_scores import EgfrStatus
 
-RESEARCH_USE = "Research use only, not for diagnosis."
 DEMONSTRATION = "DEMONSTRATION, not a patient result"
 DEMONSTRATION_SENTENCE = (
     "DEMONSTRATION, not a patient result: the network was trained on phantoms and says nothing about the patient."
 )
 NOT_MOLECULAR = "An image score is not a molecular test and does not replace one."
-UNVERIFIED_ROI = "Unverified ROI"
 NOT_SCORED = "NOT SCORED"
 NOT_DIAGNOSTIC_MAP = "Activation maps (Grad-CAM) are not diagnostic."
 
@@ -44,7 +42,12 @@ PATHWAY_SENTENCES: dict[Pathway, str] = {
 ROI_SENTENCES: dict[RoiSource, str] = {
     RoiSource.STORED_SEG: "region of interest from a stored segmentation (SEG)",
     RoiSource.STORED_RTSTRUCT: "region of interest from a stored RT structure set",
-    RoiSource.PROPOSED: "region of interest proposed by the software",
+    RoiSource.PROPOSED: "region of interest proposed by the software on the 4 mm search grid",
+}
+ROI_IN_SHORT: dict[RoiSource, str] = {
+    RoiSource.STORED_SEG: "stored SEG",
+    RoiSource.STORED_RTSTRUCT: "stored RTSTRUCT",
+    RoiSource.PROPOSED: "proposed",
 }
 
 
@@ -89,21 +92,43 @@ def pdl1_sentence(findings: StudyFindings, cut_off: float) -> str:
     return f"PDL1_DLS {score_text(score, cut_off)} ({side}, cut-off {cut_off_text(cut_off)})."
 
 
+def pathway_headline(findings: StudyFindings) -> str:
+    """Return what the scores favour; an unconfirmed region of interest is said first."""
+    return _mark(findings) + PATHWAY_SENTENCES[findings.patient.pathway or Pathway.NO_SUGGESTION]
+
+
+def pathway_reason(findings: StudyFindings) -> str:
+    """Return why, as it stands below the headline: without the mark that the headline bears."""
+    return findings.patient.rationale.removeprefix(UNVERIFIED_ROI).strip()
+
+
 def pathway_rationale(findings: StudyFindings) -> str:
-    """Return why the pathway is suggested; an unconfirmed region of interest is said first."""
-    rationale = findings.patient.rationale
-    if unverified(findings) and not rationale.startswith(UNVERIFIED_ROI):
-        rationale = f"{UNVERIFIED_ROI}. {rationale}"
-    return rationale.strip()
+    """Return why, as it stands by itself: an unconfirmed region of interest is said first."""
+    reason = pathway_reason(findings)
+    return reason and _mark(findings) + reason
+
+
+def _mark(findings: StudyFindings) -> str:
+    return UNVERIFIED_ROI if unverified(findings) else ""
+
+
+def roi_in_short(lesion: LesionFinding) -> str:
+    """Return origin and confirmation of a region of interest for a table."""
+    return ROI_IN_SHORT[lesion.roi_source] + _confirmation(lesion)
+
+
+def _confirmation(lesion: LesionFinding) -> str:
+    if lesion.roi_source is not RoiSource.PROPOSED:
+        return ""
+    return ", confirmed" if lesion.confirmed else ", NOT confirmed"
 
 
 def roi_sentence(lesion: LesionFinding) -> str:
     """Return where a lesion's region of interest came from and whether a person confirmed it."""
-    confirmed = ", NOT confirmed by a person" if awaits_confirmation(lesion) else ""
-    if lesion.roi_source is RoiSource.PROPOSED and lesion.confirmed:
-        confirmed = ", confirmed by a person"
+    confirmed = _confirmation(lesion)
+    by = f"{confirmed} by a person" if confirmed else ""
     detail = f" ({lesion.roi_description})" if lesion.roi_description else ""
-    return f"{lesion.label}: {ROI_SENTENCES[lesion.roi_source]}{confirmed}{detail}."
+    return f"{lesion.label}: {ROI_SENTENCES[lesion.roi_source]}{by}{detail}."
 
 
 def model_sentence(model: ModelUse) -> str:
@@ -135,15 +160,19 @@ def unscored_lesions(findings: StudyFindings) -> tuple[str, ...]:
     return tuple(sentences)
 
 
+def caveats(findings: StudyFindings) -> tuple[str, ...]:
+    """Return the caveats of the biomarker, without the intended use: every form of the report says that first."""
+    return tuple(caveat for caveat in findings.patient.caveats if caveat != RESEARCH_USE)
+
+
 def limitations(findings: StudyFindings) -> tuple[str, ...]:
     """Return everything a reader must know beside the number, in the order of weight."""
     demonstration = (DEMONSTRATION_SENTENCE,) if findings.demonstration else ()
-    scored = [lesion for lesion in findings.lesions if lesion.egfr_dls is not None]
     return (
         *demonstration,
         f"{RESEARCH_USE} {NOT_MOLECULAR}",
         *unscored_lesions(findings),
-        *(roi_sentence(lesion) for lesion in scored),
+        *(roi_sentence(lesion) for lesion in findings.lesions),
         *(remark_sentence(warning) for warning in findings.warnings),
-        *(caveat for caveat in findings.patient.caveats if caveat != RESEARCH_USE),  # said above
+        *caveats(findings),
     )

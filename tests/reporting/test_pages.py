@@ -20,6 +20,7 @@ from reporting.page_content import (
     MAX_SLICE_PAGES,
     Line,
     Page,
+    ScoreBar,
     Tone,
     key_slices,
     map_scale,
@@ -74,8 +75,7 @@ def test_the_summary_gives_score_spread_cut_off_pathway_origin_and_limits() -> N
         "Image score suggests an EGFR-mutant pattern.",
         "Cut-off 0.5. 3 slices scored, standard deviation 0.0513.",
         "PDL1_DLS 0.3121 (low, cut-off 0.5).",
-        "Image scores favour the EGFR TKI pathway.",
-        "Unverified ROI. EGFR-DLS high",
+        "Unverified ROI: Image scores favour the EGFR TKI pathway.\nEGFR-DLS high",
         "NOT confirmed by a person",
         "HISTOLOGY_UNKNOWN",
         "network egfr-test 1.2.0 (research), sha256 abababababababab",
@@ -169,6 +169,23 @@ def test_every_word_lies_on_the_sheet_and_over_no_other(variant: str) -> None:
 def test_what_does_not_fit_is_said_to_stand_in_the_report() -> None:
     assert CUT in [text.get_text() for text in drawn(pages(long_winded().context)[0])]
     assert CUT not in [text.get_text() for text in drawn(pages(scored().context)[0])]
+
+
+@pytest.mark.parametrize("case", [scored(), long_winded()], ids=["short", "long"])
+def test_that_it_is_no_molecular_test_stands_directly_below_the_score(case: Case) -> None:
+    """However much there is to say: the end of the column is cut, this is not."""
+    words = [text.get_text() for text in drawn(pages(case.context)[0])]
+    below = " ".join(words[words.index("0.7098") + 1 :])
+    assert below.startswith("An image score is not a molecular test and does not replace one.")
+
+
+def test_the_bar_shows_the_slices_of_the_lesion_whose_score_it_is() -> None:
+    """Of the first lesion with a score, as the sentence on spread; a further lesion has its own score."""
+    first, second = lesion_finding(egfr_dls=None, slices=()), lesion_finding("Lesion 2")
+    third = lesion_finding("Lesion 3", slices=tuple(replace(s, egfr_dls=0.1) for s in second.slices))
+    column = pages(scored(lesions=(first, second, third)).context)[0].column
+    (bar,) = (item for item in column if isinstance(item, ScoreBar))
+    assert bar.scores == tuple(s.egfr_dls for s in second.slices)
 
 
 def test_text_that_no_font_or_formula_can_take_is_drawn_all_the_same() -> None:

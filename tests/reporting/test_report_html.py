@@ -15,7 +15,15 @@ from reporting import wording
 from reporting.printed_scores import PrintedScores
 from reporting.report_html import report_html
 from reporting.score_plot import score_plot
-from tests.reporting.report_cases import VARIANTS, demonstration, lesion_finding, refused, scored, scored_findings
+from tests.reporting.report_cases import (
+    VARIANTS,
+    demonstration,
+    lesion_finding,
+    refused,
+    scored,
+    scored_findings,
+    two_lesions,
+)
 
 PNG = b"\x89PNG\r\n\x1a\nnot a picture"
 HOSTILE = '<script>alert("x")</script>&\'"'
@@ -69,8 +77,9 @@ def test_it_says_score_pathway_lesions_series_limits_and_digests() -> None:
     for expected in (
         "0.7098",
         "EGFR-DLS, cut-off 0.5. 3 slices scored, standard deviation 0.0513.",
-        wording.PATHWAY_SENTENCES[findings.patient.pathway or next(iter(wording.PATHWAY_SENTENCES))],
-        "Unverified ROI.",
+        "Unverified ROI: Image scores favour the EGFR TKI pathway.",
+        wording.NOT_MOLECULAR,
+        "proposed, NOT confirmed",
         "NOT confirmed by a person",
         "PET_NOT_ATTENUATION_CORRECTED: CorrectedImage lacks ATTN",
         "HISTOLOGY_UNKNOWN",
@@ -120,16 +129,40 @@ def test_nulls_are_dashes_and_never_nan_or_none() -> None:
 def test_the_plot_marks_every_slice_and_the_cut_off() -> None:
     findings = scored_findings()
     svg = ElementTree.fromstring(score_plot(findings, PrintedScores(findings)))
-    assert len(svg.findall("circle")) == 3
-    heights = [float(c.attrib["cy"]) for c in svg.findall("circle")]
+    discs = svg.findall("svg/circle")
+    assert len(discs) == 3
+    heights = [float(c.attrib["cy"]) for c in discs]
     assert heights == sorted(heights, reverse=True)  # scores rise, the ordinate falls
-    assert "cut-off" in [text.text for text in svg.findall("text")]
+    assert "cut-off" in [text.text for text in svg.findall("svg/text")]
+
+
+def test_the_key_of_the_plot_names_each_line_by_its_lesion() -> None:
+    unscored = lesion_finding("Lesion 2", egfr_dls=None, slices=())
+    findings = scored_findings(lesions=(lesion_finding(), unscored, lesion_finding("Lesion 3")))
+    plot = ElementTree.fromstring(score_plot(findings, PrintedScores(findings)))
+    lines = [line.attrib["stroke"] for line in plot.findall("svg/polyline")]
+    keys = {"".join(key.itertext()).strip(): key.find("svg/circle") for key in plot.findall("figcaption/span")}
+    assert list(keys) == ["Lesion 1", "Lesion 3"]
+    assert [disc.attrib["fill"] for disc in keys.values() if disc is not None] == lines
+    assert len(set(lines)) == 2
+
+
+def test_a_table_says_the_origin_in_short_and_the_sentence_stands_once() -> None:
+    words = parsed(report_html(scored_findings())).words
+    assert words.count("proposed, NOT confirmed") == 1
+    assert words.count(wording.roi_sentence(lesion_finding())) == 1
+
+
+def test_a_lesion_without_score_bears_its_code_in_the_table_and_its_sentence_once() -> None:
+    words = parsed(report_html(two_lesions().findings)).words
+    assert "proposed, NOT confirmed; not scored: FOV_TRUNCATED" in words
+    assert "\n".join(words).count("The tumour reaches the edge") == 1
 
 
 def test_a_single_slice_stands_in_the_middle_of_the_plot() -> None:
     findings = scored_findings(lesions=(lesion_finding(slices=lesion_finding().slices[:1]),))
     svg = ElementTree.fromstring(score_plot(findings, PrintedScores(findings)))
-    assert [text.text for text in svg.findall("text")].count("12.0") == 1
+    assert [text.text for text in svg.findall("svg/text")].count("12.0") == 1
 
 
 def test_nothing_is_plotted_without_slices() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from egfr_dls.findings import PatientFinding
 from egfr_dls.refusals import Remark
 from egfr_dls.study import Pathway, RoiSource
+from inference.roi.propose_pet import GRID_MM
 from reporting import wording
 from reporting.printed_scores import EgfrStatus, egfr_status
 from reporting.report_text import COLUMNS, report_text
@@ -21,7 +25,12 @@ def test_the_text_names_egfr_dls_and_fits_the_terminal(variant: str) -> None:
 
 def test_the_text_gives_score_pathway_and_warnings() -> None:
     text = report_text(scored_findings())
-    for expected in ("EGFR-DLS  0.7098", "cut-off 0.5", "favour the EGFR TKI pathway", "HISTOLOGY_UNKNOWN"):
+    for expected in (
+        "EGFR-DLS  0.7098",
+        "cut-off 0.5",
+        "PATHWAY   Unverified ROI: Image scores favour the EGFR TKI pathway.",
+        "HISTOLOGY_UNKNOWN",
+    ):
         assert expected in text
 
 
@@ -68,9 +77,26 @@ def test_the_origin_of_a_region_is_said(source: RoiSource, confirmed: bool, expe
     assert expected in wording.roi_sentence(lesion_finding(source=source, confirmed=confirmed))
 
 
-def test_a_rationale_that_already_begins_with_unverified_is_not_marked_twice() -> None:
-    findings = scored_findings()
-    patient = findings.patient
-    marked = scored_findings(patient=type(patient)(**{**vars(patient), "rationale": "Unverified ROI: as it was said."}))
-    assert wording.pathway_rationale(marked) == "Unverified ROI: as it was said."
-    assert wording.pathway_rationale(findings).startswith("Unverified ROI. ")
+def test_an_unconfirmed_region_is_said_in_the_headline_and_the_reason_does_not_say_it_again() -> None:
+    """The stored rationale bears the mark or not; a report marks by what it knows of the regions, once."""
+    bare = scored_findings()
+    marked = scored_findings(patient=replace(bare.patient, rationale=f"Unverified ROI: {bare.patient.rationale}"))
+    for findings in (bare, marked):
+        assert wording.pathway_headline(findings) == "Unverified ROI: Image scores favour the EGFR TKI pathway."
+        assert wording.pathway_reason(findings) == bare.patient.rationale
+        assert wording.pathway_rationale(findings) == marked.patient.rationale
+        assert report_text(findings).count("Unverified ROI") == 1
+        assert report_text(findings).count("favour") == 1
+
+
+def test_a_confirmed_region_is_not_called_unverified() -> None:
+    assert "Unverified" not in report_text(scored_findings(lesions=(lesion_finding(confirmed=True),)))
+
+
+def test_no_reason_is_no_sentence() -> None:
+    assert wording.pathway_rationale(scored_findings(patient=PatientFinding())) == ""
+
+
+def test_a_proposal_names_the_grid_on_which_its_threshold_was_found() -> None:
+    """SUVmax beside it is of the native grid, and differs."""
+    assert f"on the {GRID_MM:g} mm search grid" in wording.roi_sentence(lesion_finding())

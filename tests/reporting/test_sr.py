@@ -122,7 +122,7 @@ def test_the_pathway_stands_in_two_codes_and_its_rationale_only() -> None:
     ds = report(scored())
     assert coded(ds, "PATHWAY") == ["PATHWAY-TKI", "PATHWAY-TKI"]
     (rationale,) = texts(ds, "PATHWAY-WHY")
-    assert rationale.startswith("Unverified ROI. EGFR-DLS high")
+    assert rationale.startswith("Unverified ROI: EGFR-DLS high")
 
 
 @pytest.mark.parametrize(

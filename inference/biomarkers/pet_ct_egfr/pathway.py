@@ -1,7 +1,8 @@
 """The suggested pathway: a table of both scores, and what overrules it (docs/reference/science.md C).
 
 Mu et al. 2020, Nat Commun 11:5228. The guideline was analysed in adenocarcinoma only; its figure 4h was not
-available, so the table follows its text. The words are "suggests" and "favours": never a finding about tissue.
+available, so the table follows its text. What is concluded is the ``Pathway``; the report has the sentence for it, and
+here stand the reasons: never a finding about tissue.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from egfr_dls.findings import RESEARCH_USE, UNVERIFIED_ROI
 from egfr_dls.refusals import Remark, WarningCode
 from egfr_dls.study import Pathway
 from inference.biomarkers.clinical_context import ClinicalContext, Histology
@@ -31,44 +33,37 @@ class Cell:
     """One outcome of the table and the printed evidence behind it."""
 
     pathway: Pathway
-    conclusion: str
     evidence: str
 
 
 _HIGH, _LOW, _MISSING = Level.HIGH, Level.LOW, Level.MISSING
-_NOTHING = Cell(Pathway.NO_SUGGESTION, "No pathway is suggested: there is no EGFR-DLS", "")
+_NOTHING = Cell(Pathway.NO_SUGGESTION, "")
 
 # (EGFR-DLS, PDL1_DLS); the evidence is as printed in the paper
 TABLE: dict[tuple[Level, Level], Cell] = {
     (_HIGH, _LOW): Cell(
         Pathway.TKI,
-        "The image scores favour TKI",
         "PFS longer with TKI than with ICI, p = 0.013",
     ),
     (_HIGH, _HIGH): Cell(
         Pathway.TKI,
-        "The image scores favour TKI, regardless of PDL1_DLS",
-        "PFS not different, p = 0.52; DCB 80.00 % (TKI) vs 50.00 % (ICI), p = 0.57, not significant",
+        "TKI regardless of PDL1_DLS: PFS not different, p = 0.52; DCB 80.00 % (TKI) vs 50.00 % (ICI), p = 0.57, not significant",
     ),
     (_HIGH, _MISSING): Cell(
         Pathway.TKI,
-        "The image score favours TKI",
         "high EGFR-DLS: PFS longer with TKI than with ICI, p = 0.01",
     ),
     (_LOW, _HIGH): Cell(
         Pathway.ICI,
-        "The image scores favour ICI",
         "PFS longer with ICI than with TKI, p < 0.001",
     ),
     (_LOW, _LOW): Cell(
         Pathway.NEITHER_FAVOURED,
-        "The image scores favour neither TKI nor ICI: tissue test and multidisciplinary decision",
         'PFS not different, p = 0.54; "may not be responsive to either"; '
         "1-year PFS 34.29 % (ICI, as printed) vs 6.25 % (TKI), p = 0.041",
     ),
     (_LOW, _MISSING): Cell(
         Pathway.INDETERMINATE_PDL1_NEEDED,
-        "The image score favours ICI over TKI; a PD-L1 test is needed",
         "low EGFR-DLS: PFS longer with ICI than with TKI, p < 0.001",
     ),
     (_MISSING, _HIGH): _NOTHING,
@@ -77,7 +72,7 @@ TABLE: dict[tuple[Level, Level], Cell] = {
 }
 
 CAVEATS: tuple[str, ...] = (
-    "Research use only, not for diagnosis.",
+    RESEARCH_USE,
     "The evidence is retrospective and heterogeneous.",
     "TKI patients (Harbin) and ICI patients (Tampa) are different populations, not randomised arms.",
     "EGFR status was determined at diagnosis.",
@@ -88,7 +83,6 @@ CAVEATS: tuple[str, ...] = (
     "Accuracy within adenocarcinoma alone is lower than the figures over all histologies.",
 )
 HISTOLOGY_SENTENCE = "valid for adenocarcinoma only; histology not known to this software"
-UNVERIFIED = "Unverified ROI"
 
 
 @dataclass(frozen=True)
@@ -103,7 +97,7 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The pathway, the sentences behind it and the warnings that go with it."""
+    """The pathway, the reasons for it and the warnings that go with it."""
 
     pathway: Pathway
     rationale: str
@@ -136,19 +130,19 @@ def _tissue(circumstances: Circumstances, egfr: Level) -> str:
 OVERRIDES: tuple[Override, ...] = (
     Override(
         lambda c: not c.tracer_stated,
-        _says("No pathway is suggested: the tracer is not stated, and the evidence is for FDG"),
+        _says("The tracer is not stated, and the evidence is for FDG"),
     ),
     Override(
         lambda c: not c.lesion_in_chest,
-        _says("No pathway is suggested: the lesion lies outside the chest, and the evidence is for lung tumours"),
+        _says("The lesion lies outside the chest, and the evidence is for lung tumours"),
     ),
     Override(
         lambda c: c.context.treatment_began is True,
-        _says("No pathway is suggested: treatment began before the scan, and the evidence is for scans before it"),
+        _says("Treatment began before the scan, and the evidence is for scans before it"),
     ),
     Override(
         lambda c: c.context.histology is Histology.OTHER,
-        _says("No pathway is suggested: the histology is not adenocarcinoma and lies outside the evidence"),
+        _says("The histology is not adenocarcinoma and lies outside the evidence"),
     ),
     Override(lambda c: c.context.tissue_egfr_mutant is not None, _tissue),
 )
@@ -158,7 +152,7 @@ def suggest(egfr: Level, pdl1: Level, circumstances: Circumstances) -> Suggestio
     """Return the pathway for both levels, with its evidence, annotations and caveats."""
     pathway, sentences = _decide(egfr, pdl1, circumstances)
     if not circumstances.roi_confirmed:
-        sentences[0] = f"{UNVERIFIED}: {sentences[0]}"
+        sentences[0] = f"{UNVERIFIED_ROI}{sentences[0]}"
     warnings: tuple[Remark, ...] = ()
     if circumstances.context.histology is Histology.UNKNOWN:
         sentences.append(f"This is {HISTOLOGY_SENTENCE}")
@@ -174,7 +168,7 @@ def _decide(egfr: Level, pdl1: Level, circumstances: Circumstances) -> tuple[Pat
     if tps is not None:
         pdl1 = Level.HIGH if tps >= PDL1_POSITIVE_TPS_PERCENT else Level.LOW
     cell = TABLE[egfr, pdl1]
-    sentences = [f"{cell.conclusion} (EGFR-DLS {egfr}, {_pdl1_words(pdl1, tps)})"]
+    sentences = [f"EGFR-DLS {egfr}, {_pdl1_words(pdl1, tps)}"]
     if cell.evidence:
         sentences.append(f"Evidence: {cell.evidence} ({CITATION})")
     return cell.pathway, sentences

@@ -81,7 +81,7 @@ def test_every_combination_follows_the_order_of_overrides(pair: tuple[Level, Lev
     [
         (Circumstances(tracer_stated=False), "tracer is not stated"),
         (Circumstances(lesion_in_chest=False), "outside the chest"),
-        (Circumstances(context=ClinicalContext(treatment_began=True)), "treatment began before the scan"),
+        (Circumstances(context=ClinicalContext(treatment_began=True)), "Treatment began before the scan"),
         (Circumstances(context=ClinicalContext(histology=Histology.OTHER)), "outside the evidence"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_tissue_pd_l1_takes_the_place_of_the_score_and_says_so() -> None:
 
 
 def test_the_wording_suggests_and_never_asserts() -> None:
-    """Image scores favour; they find no mutation and prescribe nothing (C5)."""
+    """Reasons find no mutation and prescribe nothing (C5); what is concluded stands in the pathway alone."""
     for pair in PAIRS:
         text = suggest(*pair, Circumstances()).rationale
-        assert not any(phrase in text for phrase in ("is EGFR mutant", "responds", "should receive"))
+        assert not any(phrase in text for phrase in ("is EGFR mutant", "responds", "should receive", "favour"))
