@@ -21,16 +21,11 @@ def _private(value: str, meaning: str) -> Code:
 
 # -- standard: document structure (PS3.16 TID 1500, 1501, 1411, 1600)
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
-IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
-MEASUREMENT_GROUP = Code("125007", "DCM", "Measurement Group")
 IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
 IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")  # TID 1500 row 12
 SOURCE = Code("260753009", "SCT", "Source")
 DEVICE = Code("121007", "DCM", "Device")
-TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
-TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
-REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 MORPHOLOGICAL_OPERATIONS = Code("123104", "DCM", "Morphological Operations")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
