@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from egfr_dls import analysis, settings, stages
+from egfr_dls import analysis, biomarkers, settings, stages
 from egfr_dls.errors import ExitCode, UsageError
 
 
@@ -18,7 +18,7 @@ from egfr_dls.errors import ExitCode, UsageError
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file; defaults without it.")
 @click.option("--study", "study_uid", help="StudyInstanceUID, where PATH holds several studies.")
-@click.option("--biomarker", default="pet_ct_egfr", show_default=True, help="Score for this biomarker.")
+@click.option("--biomarker", default=biomarkers.DEFAULT, show_default=True, help="Score for this biomarker.")
 @click.option(
     "--roi", "rois", multiple=True, type=click.Path(path_type=Path), help="SEG or RTSTRUCT; beats those in PATH."
 )
@@ -40,13 +40,12 @@ def analyze(
 ) -> int:
     """Score the study in PATH (a file or a folder, read recursively) and write result.json, report.html and objects/."""
     request = analysis.Request(path, out, study_uid, biomarker, rois, _moment(at), context)
-    if biomarker not in settings.Biomarkers.model_fields:
-        raise UsageError(f"no biomarker {biomarker}; there are: {', '.join(settings.Biomarkers.model_fields)}")
     console = Console(stderr=True)
     with (
         analysis.private_settings(lambda own: settings.load(config, own)) as loaded,
         console.status("starting") as status,
     ):
+        biomarkers.check_name(biomarker, loaded)
         document, found = analysis.analyse(request, loaded, lambda step: status.update(f"{step} ..."))
     if as_json:
         click.echo(json.dumps(document))

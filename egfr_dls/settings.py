@@ -201,8 +201,9 @@ class Settings(BaseSettings):
     @property
     def configuration_sha256(self) -> str:
         """Digest of every setting that can change a score or the bytes of a report (part of each UID's key)."""
+        switches = {name: {"enabled"} for name in type(self.biomarkers).model_fields}
         facts = {
-            "biomarkers": self.biomarkers.model_dump(mode="json", exclude={"pet_ct_egfr": {"enabled"}}),
+            "biomarkers": self.biomarkers.model_dump(mode="json", exclude=switches),
             "reporting": self.reporting.model_dump(mode="json"),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from egfr_dls import settings, study_document
-from egfr_dls.errors import UsageError
+from egfr_dls import biomarkers, settings, study_document
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import Ledger, Tx, completion, deliveries, instances, jobs, results
 from egfr_dls.ledger import studies as rows
@@ -40,7 +40,7 @@ def studies() -> None:
 )
 @click.option("--instances", "list_instances", is_flag=True, help="Every durable SOP Instance UID, one a line.")
 def list_studies(config: Path | None, as_json: bool, state: str | None, list_instances: bool) -> None:
-    """List the studies, newest first."""
+    """List the studies, newest first, and the destinations that are parked."""
     with _ledger(config) as ledger, ledger.read() as tx:
         if list_instances:
             uids = instances.all_sop_instance_uids(tx)
@@ -49,9 +49,14 @@ def list_studies(config: Path | None, as_json: bool, state: str | None, list_ins
             )
             return
         found = [study_document.summary(row) for row in rows.listed(tx, StudyState(state) if state else None)]
+        destinations = study_document.destinations(tx)
     if as_json:
-        click.echo(json.dumps({"schema": LIST_SCHEMA, "studies": found}))
+        click.echo(json.dumps({"schema": LIST_SCHEMA, "studies": found, "destinations": destinations}))
         return
+    _print_list(found, destinations, Console())
+
+
+def _print_list(found: list[dict[str, Any]], destinations: list[dict[str, Any]], console: Console) -> None:
     table = Table("study_key", "state", "why", "instances", "last instance (UTC)", "held")
     for item in found:
         why = item["refusal_code"] or item["failure"] or ""
@@ -63,7 +68,8 @@ def list_studies(config: Path | None, as_json: bool, state: str | None, list_ins
             item["last_instance_at"][:19],
             "yes" if item["held"] else "",
         )
-    Console().print(table)
+    console.print(table)
+    study_document.render_parked(destinations, console)
 
 
 @studies.command()
@@ -81,10 +87,13 @@ def show(study: str, config: Path | None, as_json: bool) -> None:
 
 
 @studies.command()
-@click.argument("study")
+@click.argument("study", required=False)
+@click.option("--all", "every", is_flag=True, help="Every study that failed, or of which something is parked or dead.")
 @config_option
-def retry(study: str, config: Path | None) -> None:
+def retry(study: str | None, every: bool, config: Path | None) -> None:
     """Queue again what failed, is parked or dead. Built objects go as they are; nothing is inferred twice."""
+    if every is (study is not None):
+        raise UsageError("give a study_key, a StudyInstanceUID or --all; `egfr-dls studies list` shows the studies")
     allowed = settings.load(config).inference.allow_demonstration_models
 
     def effect(tx: Tx, uid: str, now: float) -> str:
@@ -96,7 +105,15 @@ def retry(study: str, config: Path | None) -> None:
                 _return_to_findings(tx, uid, now)
         return f"{len(revived)} jobs and {sent} deliveries queued again"
 
-    _act(config, study, "retry", effect)
+    if study is not None:
+        _act(config, study, "retry", effect)
+        return
+    with _ledger(config) as ledger, ledger.read() as tx:
+        failed = [row.study_instance_uid for row in rows.listed(tx, StudyState.FAILED)]
+        wanted = dict.fromkeys([*failed, *deliveries.stuck_studies(tx, demonstrations=allowed)])
+    for uid in wanted:
+        _act(config, uid, "retry", effect)
+    click.echo(f"{len(wanted)} studies retried")
 
 
 @studies.command()
@@ -112,23 +129,35 @@ def hold(study: str, config: Path | None) -> None:
 @config_option
 def release(study: str, config: Path | None) -> None:
     """Resume a held study."""
-    _act(config, study, "release", lambda tx, uid, _now: _held(tx, uid, held=False))
+
+    def effect(tx: Tx, uid: str, _now: float) -> str:
+        deliveries.begin_day_anew(tx, uid)
+        return _held(tx, uid, held=False)
+
+    _act(config, study, "release", effect)
 
 
 @studies.command()
 @click.argument("study")
-@click.option("--biomarker", default=None, help="Score for this biomarker, whatever the study asks for.")
+@click.option(
+    "--biomarker",
+    default=biomarkers.DEFAULT,
+    show_default=True,
+    help="Score for this biomarker, whatever the study asks for.",
+)
 @config_option
-def force(study: str, biomarker: str | None, config: Path | None) -> None:
+def force(study: str, biomarker: str, config: Path | None) -> None:
     """Complete a study now, with what is there."""
     loaded = settings.load(config)
+    biomarkers.check_name(biomarker, loaded)
 
     def effect(tx: Tx, uid: str, now: float) -> str:
-        name = biomarker or "pet_ct_egfr"
-        if name not in type(loaded.biomarkers).model_fields:
-            raise UsageError(f"no biomarker {name}; there are: {', '.join(type(loaded.biomarkers).model_fields)}")
-        queued = completion.complete(tx, uid, name, "score", loaded, now)
-        return f"queued for {name}" if queued else "nothing to do: these instances were analysed, or are being analysed"
+        queued = completion.complete(tx, uid, biomarker, "score", loaded, now)
+        return (
+            f"queued for {biomarker}"
+            if queued
+            else "nothing to do: these instances were analysed, or are being analysed"
+        )
 
     _act(config, study, "force", effect)
 

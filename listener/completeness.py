@@ -1,4 +1,4 @@
-"""When is a study complete, and which biomarker does it ask for? Pure: a table of rules, asked in order."""
+"""When is a study complete, and which biomarker does it ask for? The decision alone, pure; ``completion.py`` carries it out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from egfr_dls.biomarkers import RULES, BiomarkerRule
 from egfr_dls.ledger.studies import StudySnapshot
 from egfr_dls.settings import Study
 
@@ -44,18 +45,6 @@ class NotApplicable:
 Decision = Wait | Complete | NotApplicable
 
 
-@dataclass(frozen=True, slots=True)
-class BiomarkerRule:
-    """Which studies ask for a biomarker (they hold ``asks_for``), and the modalities that it needs in one frame of reference."""
-
-    biomarker: str
-    asks_for: str
-    needs: frozenset[str]
-
-
-RULES: tuple[BiomarkerRule, ...] = (BiomarkerRule("pet_ct_egfr", "PT", frozenset({"PT", "CT"})),)
-
-
 def decide(study: StudySnapshot, now: float, settings: Study, rules: Sequence[BiomarkerRule] = RULES) -> Decision:
     """Decide what happens to a study that receives, all of whose records are indexed. The first line that holds decides.
 
@@ -74,12 +63,12 @@ def decide(study: StudySnapshot, now: float, settings: Study, rules: Sequence[Bi
     if rule is None:
         return NotApplicable()  # a later instance reopens it
     if _has_pair(study, rule) and not study.interrupted:
-        return Complete(rule.biomarker)
+        return Complete(rule.name)
     if now - study.first_seen_at < settings.force_seconds:
         return Wait(WaitReason.INTERRUPTED if study.interrupted else WaitReason.PAIR_MISSING)
     if settings.force_action == "wait":
         return Wait(WaitReason.OPERATOR)
-    return Complete(rule.biomarker, settings.force_action)
+    return Complete(rule.name, settings.force_action)
 
 
 def _has_pair(study: StudySnapshot, rule: BiomarkerRule) -> bool:

@@ -1,12 +1,16 @@
-"""Applies the completeness rules to the studies that receive; called after each pass of the indexer."""
+"""Carries out what ``completeness.py`` decides: asks it of every study that receives, after each pass of the indexer.
+
+The transaction itself is ``egfr_dls.ledger.completion``'s.
+"""
 
 from __future__ import annotations
 
+from egfr_dls.biomarkers import enabled_rules
 from egfr_dls.ledger import Ledger, Tx, completion, studies
 from egfr_dls.settings import Settings
 from egfr_dls.study import StudyState
 from egfr_dls.telemetry import get_logger
-from listener.completeness import RULES, BiomarkerRule, Complete, Decision, NotApplicable, Wait, decide
+from listener.completeness import Complete, Decision, NotApplicable, Wait, decide
 
 
 class Completion:
@@ -45,9 +49,3 @@ class Completion:
             case NotApplicable():
                 studies.move(tx, study_instance_uid, StudyState.NOT_APPLICABLE, now)
                 get_logger().info("study_not_applicable", study_key=key)
-
-
-def enabled_rules(settings: Settings) -> tuple[BiomarkerRule, ...]:
-    """Return the rules of the biomarkers that the settings enable."""
-    enabled = {"pet_ct_egfr": settings.biomarkers.pet_ct_egfr.enabled}
-    return tuple(rule for rule in RULES if enabled[rule.biomarker])

@@ -10,9 +10,9 @@ from itertools import product
 from pydicom import dcmread
 from pydicom.uid import SegmentationStorage
 
+from egfr_dls.biomarkers import RULES
 from egfr_dls.study import ReceivedInstance
 from egfr_dls.uids import CODING_SCHEME_UID, OBJECT_KINDS, series_uid
-from listener.completeness import RULES
 
 _SCHEME = CODING_SCHEME_UID.encode()
 _SCANNED = frozenset({"PT", "CT", "MR"})  # made by scanners: not searched for our coding scheme
@@ -47,7 +47,7 @@ def is_own(entry: ReceivedInstance, part10: bytes, *, known: bool) -> bool:
 def _our_series(study_instance_uid: str) -> frozenset[str]:
     """Return the Series Instance UIDs that our objects of this study can have."""
     return frozenset(
-        series_uid(study_instance_uid, rule.biomarker, kind, demonstration=demonstration)
+        series_uid(study_instance_uid, rule.name, kind, demonstration=demonstration)
         for rule, kind, demonstration in product(RULES, OBJECT_KINDS, (False, True))
     )
 

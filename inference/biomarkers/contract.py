@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from egfr_dls.biomarkers import BiomarkerRule
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import LesionFinding, PatientFinding
 from egfr_dls.refusals import Remark
@@ -37,7 +38,7 @@ class StudyInputs:
     Parameters
     ----------
     volumes
-        role to volume, all on one grid; the roles are those of ``Biomarker.roles``
+        role (``ct``, ``pet``) to volume, all on one grid
     rois
         the lesions, ranked: the first is the primary
     stored_roi_is
@@ -79,24 +80,20 @@ class Biomarker:
 
     Parameters
     ----------
-    name
-        as in settings and ``result.json``; also its folder's name
-    title
-        one line for people
-    roles
-        the volumes that it reads: role to Modality (0008,0060)
+    rule
+        its name, and which studies ask for it
     preprocessing_id
         which packages it takes, together with a network's task
-    asked_by
-        whether a study with these modalities asks for it
     analyse
         scores a study; raises StudyRefusedError where no lesion can be scored
     """
 
-    name: str
-    title: str
-    roles: Mapping[str, str]
+    rule: BiomarkerRule
     preprocessing_id: str
     networks: tuple[NetworkNeed, ...]
-    asked_by: Callable[[Collection[str]], bool]
     analyse: Callable[[StudyInputs, Mapping[str, Scorer]], Conclusion]
+
+    @property
+    def name(self) -> str:
+        """As in settings, findings and ``result.json``; also its folder's name."""
+        return self.rule.name

@@ -1,4 +1,4 @@
-"""The biomarkers that this product has, and the networks that each of them runs."""
+"""What each biomarker of ``egfr_dls.biomarkers`` computes with, and the networks that it runs."""
 
 from __future__ import annotations
 

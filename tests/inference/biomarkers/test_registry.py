@@ -1,15 +1,15 @@
-"""Every biomarker in the tuple keeps the contract: folder, card, settings, roles, networks."""
+"""Every biomarker in the tuple keeps the contract: rule, folder, card, settings, networks."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 import inference.biomarkers
 from egfr_dls import settings
+from egfr_dls.biomarkers import RULES
 from egfr_dls.errors import ConfigurationError
 from inference.biomarkers.contract import Biomarker
 from inference.biomarkers.registry import BIOMARKERS, choose_packages, load_scorers
@@ -23,8 +23,9 @@ each = pytest.mark.parametrize("biomarker", BIOMARKERS, ids=lambda b: b.name)
 
 
 def test_every_folder_is_in_the_tuple() -> None:
-    """A biomarker is one folder and one entry; names are unique."""
+    """A biomarker is one folder, one entry and one rule of the kernel; names are unique."""
     folders = {p.parent.name for p in FOLDER.glob("*/__init__.py")}
+    assert [b.rule for b in BIOMARKERS] == list(RULES)
     assert sorted(b.name for b in BIOMARKERS) == sorted(folders)
 
 
@@ -46,19 +47,9 @@ def test_its_settings_exist(biomarker: Biomarker) -> None:
 
 @each
 def test_its_facts_are_whole(biomarker: Biomarker) -> None:
-    """A title, roles with modalities, one required network, and the stage's call."""
-    assert biomarker.title
-    assert biomarker.roles
+    """One required network, and the stage's call."""
     assert any(need.required for need in biomarker.networks)
     assert list(inspect.signature(biomarker.analyse).parameters) == ["inputs", "scorers"]
-
-
-@each
-@pytest.mark.parametrize("others", [[], ["CT"], ["DX"], ["SEG", "SR"]])
-def test_it_asks_for_its_own_studies_only(biomarker: Biomarker, others: Collection[str]) -> None:
-    """A study that holds every role asks for it; a chest film, a CT alone or results alone do not."""
-    assert biomarker.asked_by(set(biomarker.roles.values()) | set(others))
-    assert not biomarker.asked_by(others)
 
 
 def _settings(root: Path, **keys: str) -> settings.Settings:
