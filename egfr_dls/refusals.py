@@ -89,7 +89,7 @@ class WarningCode(StrEnum):
 
 
 # Scale-type failures: a stored ROI may still be scored, because the network input does not depend on the
-# scale of the PET values (docs/reference/science.md; suv_failure_policy = "omit").
+# scale of the PET values (docs/reference/science.md B; suv_failure_policy = "omit").
 SCALE_FAILURES = frozenset(
     {
         RefusalCode.SUV_NOT_DECAY_CORRECTED,

@@ -3,7 +3,7 @@
 References
 ----------
 LBM: James 1976 with the coefficients that scanners use, and Morgan and Bray 1994 (128); LBMJANMA: Janmahasatian 2005;
-IBW: Devine as in DICOM SUVType (0054,1006); BSA: Du Bois 1916. docs/reference/science.md B.
+IBW: Devine as in DICOM SUVType (0054,1006); BSA: Du Bois 1916. docs/reference/suv.md.
 """
 
 from __future__ import annotations

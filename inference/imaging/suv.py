@@ -5,7 +5,7 @@ formula "BQML, START, SeriesTime" fails most vendor variants, so every value is 
 
 References
 ----------
-QIBA FDG-PET/CT UPICT profile, vendor-neutral SUV calculation; PS3.3 C.8.9.1 (PET Series); docs/reference/science.md B.
+QIBA FDG-PET/CT UPICT profile, vendor-neutral SUV calculation; PS3.3 C.8.9.1 (PET Series); docs/reference/suv.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The checks of a PET header, in order; each adds what it found to the state or refuses. Pure.
 
-Every message says what was found, where and what is needed. docs/reference/science.md B has the table.
+Every message says what was found, where and what is needed. docs/reference/suv.md has the table.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reference time of the decay correction and time of injection, from headers that contradict one another.
 
 All times are compared as written in the header. The order of the rules was measured on eight vendors' headers and on
-reference objects (docs/reference/science.md B; QIBA FDG-PET/CT profile, vendor-neutral SUV pseudo-code).
+reference objects (docs/reference/suv.md; QIBA FDG-PET/CT profile, vendor-neutral SUV pseudo-code).
 """
 
 from __future__ import annotations

@@ -272,9 +272,26 @@ def test_every_make_target_and_command_that_a_page_names_exists(path: Path) -> N
         for word in re.findall(r"\bmake ([a-z]+)", code)
     }
     assert named <= targets, path.name
-    for words in re.findall(r"\begfr-dls ((?:[a-z-]+ ?){1,2})", " ".join(re.findall(r"`[^`]+`", text))):
-        first = words.split()[0]
-        assert first in cli.COMMANDS, f"{path.name}: egfr-dls {words}"
+    for words in re.findall(
+        r"\begfr-dls ((?:[a-z-]+ ?)+)", " ".join(re.findall(r"`[^`]+`|^```.*?^```", text, re.M | re.S))
+    ):
+        assert resolves(words.split()), f"{path.name}: egfr-dls {words}"
+
+
+def resolves(words: list[str]) -> bool:
+    """Whether the words lead from the root to a command; what follows a command are its arguments."""
+    group: click.Command | None = cli.cli  # type: ignore[assignment]  # click's decorator is typed as a command
+    for word in words:
+        if not isinstance(group, click.Group):
+            return True
+        group = group.get_command(click.Context(group), word)
+    return group is not None
+
+
+def test_a_command_that_does_not_exist_is_found() -> None:
+    assert resolves(["models", "list"])
+    assert not resolves(["models", "import"])
+    assert not resolves(["import"])
 
 
 def test_every_source_file_that_a_page_names_exists() -> None:
