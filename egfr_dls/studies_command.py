@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from egfr_dls import biomarkers, settings, study_document
+from egfr_dls.errors import UsageError
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import Ledger, Tx, completion, deliveries, instances, jobs, results
 from egfr_dls.ledger import studies as rows
