@@ -7,7 +7,7 @@ is what the ledger keeps: the same facts and the digests that reports need.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from egfr_dls.refusals import Remark
@@ -135,10 +135,6 @@ class StudyFindings:
     def from_json(text: str) -> StudyFindings:
         """Read back what ``to_json`` wrote."""
         return _findings(json.loads(text))
-
-    def with_timings(self, timings_seconds: dict[str, float]) -> StudyFindings:
-        """Return the same findings with the stage's timings."""
-        return replace(self, timings_seconds=timings_seconds)
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ ALLOWED_KEYS = frozenset(
     {
         "event", "level", "timestamp", "stage", "worker", "study_key", "association", "biomarker", "action", "state",
         "code", "kind", "reason", "status", "destination", "count", "attempts", "port", "seconds", "revision", "pid",
-        "exit_code", "signal", "error_class", "error_code", "frames", "model", "model_status", "version", "peers",
-        "free_bytes", "limit", "logger", "dropped_keys",
+        "exit_code", "error_class", "error_code", "frames", "model", "model_status", "runtime", "version",
+        "peers", "logger", "dropped_keys",
     }
 )  # fmt: skip
 

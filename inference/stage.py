@@ -11,6 +11,7 @@ import structlog
 from pydicom.dataset import Dataset
 
 from egfr_dls import job_loop
+from egfr_dls.biomarkers import enabled_rules
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.findings import StudyFindings
 from egfr_dls.job_loop import Clock
@@ -53,9 +54,10 @@ class InferenceHandler:
         self._progress = progress
         self._context = context
         self._refuse_as = refuse_as
-        self._scorers: dict[str, Mapping[str, Scorer]] = {
-            b.name: load_scorers(b, settings) for b in BIOMARKERS if getattr(settings.biomarkers, b.name).enabled
-        }
+        enabled = {rule.name for rule in enabled_rules(settings)}
+        self._scorers = {b.name: load_scorers(b, settings) for b in BIOMARKERS if b.name in enabled}
+        for biomarker, scorers in self._scorers.items():
+            _log_loaded(biomarker, scorers)
 
     def handle(self, job: Job) -> Effect:
         """Analyse the study and return what to write: findings, the study's state, and the report job."""
@@ -147,6 +149,20 @@ class InferenceHandler:
         required = [d.name for d in self._settings.destinations if d.required]
         if deliveries.report_arrived(tx, study_instance_uid, required):
             studies.move(tx, study_instance_uid, StudyState.DELIVERED, now)
+
+
+def _log_loaded(biomarker: str, scorers: Mapping[str, Scorer]) -> None:
+    for task, scorer in scorers.items():
+        use, engine = scorer.use, scorer.session.describe()
+        get_logger().info(
+            "model_loaded",
+            biomarker=biomarker,
+            kind=task,
+            model=use.name,
+            version=use.version,
+            model_status=use.status,
+            runtime=f"{engine.runtime} {engine.library_version}",
+        )
 
 
 def findings_dedup(found: StudyFindings) -> str:

@@ -81,13 +81,11 @@ class Result:
 
 @dataclass(frozen=True)
 class EngineDescription:
-    """Which software and device gave the numbers; goes to the report and to the log."""
+    """Which software and device gave the numbers; goes to the report and, with the library's version, to the log."""
 
     backend: str
     device: str
     library_version: str
-    precision: str
-    model_sha256: str
 
     @property
     def runtime(self) -> str:
@@ -104,11 +102,8 @@ class Session(Protocol):
     def infer(self, image: Float32NCHW) -> Result:
         """Run 1 to ``max_batch`` images; raises EngineInputError or EngineOutputError."""
 
-    def warmup(self) -> None:
-        """Run once, so that the first study does not pay for lazy work."""
-
     def describe(self) -> EngineDescription:
-        """Name the software and the device."""
+        """Name the software, its version and the device."""
 
     def close(self) -> None:
         """Free the network; may be called again. ``infer`` afterwards raises EngineUnavailableError."""

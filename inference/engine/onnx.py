@@ -72,7 +72,7 @@ class OrtSession:
         self._runtime = runtime
         self._names = package.manifest.input.names
         self._outputs = output_names(package)
-        self._description = EngineDescription(self.name, "cpu", version, "fp32", package.sha256)
+        self._description = EngineDescription(self.name, "cpu", version)
 
     name = OrtBackend.name
 
@@ -92,12 +92,8 @@ class OrtSession:
         result = Result(outputs[0], outputs[1] if len(outputs) > 1 else None, seconds)
         return check_output(self.spec, len(image), result)
 
-    def warmup(self) -> None:
-        """Run one empty image."""
-        self.infer(np.zeros((1, *self.spec.shape), np.float32))
-
     def describe(self) -> EngineDescription:
-        """Name the runtime, its version and the network."""
+        """Name the runtime, the device and the runtime's version."""
         return self._description
 
     def close(self) -> None:

@@ -22,7 +22,6 @@ class Interpolation(IntEnum):
 
     NEAREST = sitk.sitkNearestNeighbor
     LINEAR = sitk.sitkLinear
-    BSPLINE = sitk.sitkBSpline  # cubic
 
 
 def volume_onto(

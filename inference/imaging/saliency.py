@@ -62,11 +62,6 @@ def map_onto(
     return drawn
 
 
-def upsample(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Return ``[size, size]`` by bilinear interpolation with half-pixel centres."""
-    return map_onto(image, Extent(-0.5, size - 0.5, -0.5, size - 0.5), (1.0, 1.0), (0, 0, size, size))
-
-
 def _positions(first: int, count: int, spacing_mm: float, low_mm: float, high_mm: float) -> NDArray[np.float64]:
     """Return where pixel centres lie in the box, 0 at its start and 1 at its end."""
     centres_mm = (first + np.arange(count, dtype=np.float64)) * spacing_mm

@@ -99,6 +99,17 @@ def bench(tmp_path: Path, models: Path) -> Iterator[Bench]:
         yield Bench(store, loaded)
 
 
+def test_each_network_is_named_once_when_the_stage_begins(bench: Bench) -> None:
+    with structlog.testing.capture_logs() as events:
+        InferenceHandler(bench.settings, bench.store)
+    shown = [(e["event"], e["kind"], e["model"], e["version"], e["model_status"]) for e in events]
+    assert shown == [
+        ("model_loaded", "egfr", "tiny-egfr", "1.0.0", "research"),
+        ("model_loaded", "pdl1", "tiny-pdl1", "1.0.0", "research"),
+    ]
+    assert all(str(e["runtime"]).startswith("onnxruntime-cpu 1.") for e in events)
+
+
 def test_study_is_scored_and_its_report_queued(bench: Bench) -> None:
     bench.receive(small_study(1))
     bench.complete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -133,14 +134,11 @@ def test_a_closed_session_refuses(session: Session) -> None:
         session.infer(golden_images())
 
 
-def test_it_describes_itself(session: Session, package: ModelPackage) -> None:
-    """Reports name runtime, device, precision and the network's digest."""
-    session.warmup()
+def test_it_describes_itself(backend: Backend, session: Session) -> None:
+    """Reports name runtime and device; the log also the runtime's version."""
     description = session.describe()
-    assert description.runtime == f"{description.backend}-cpu"
-    assert description.precision == "fp32"
-    assert description.model_sha256 == package.sha256
-    assert description.library_version
+    assert description.runtime == f"{backend.name}-cpu"
+    assert re.match(r"\d+\.\d+", description.library_version)
 
 
 def test_a_file_that_is_no_network_is_a_configuration_error(backend: Backend, tmp_path: Path) -> None:

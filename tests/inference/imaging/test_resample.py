@@ -25,16 +25,13 @@ def positions(geometry: Geometry) -> np.ndarray:
 
 
 @pytest.mark.parametrize("direction", [AXIAL, TURNED, TILTED], ids=["axial", "turned", "tilted"])
-@pytest.mark.parametrize("interpolation", [Interpolation.LINEAR, Interpolation.BSPLINE])
-def test_a_linear_ramp_survives(
-    direction: tuple[tuple[float, float, float], ...], interpolation: Interpolation
-) -> None:
+def test_a_linear_ramp_survives(direction: tuple[tuple[float, float, float], ...]) -> None:
     """Values follow positions in the patient, whatever the axes; this catches swapped axes and signs."""
     source = Geometry((24, 26, 28), (-30.0, -30.0, -30.0), (2.5, 2.5, 2.5), AXIAL)
     ramp = (np.array([1.0, 10.0, 100.0]) @ positions(source).reshape(3, -1)).reshape(source.shape).astype(np.float32)
     target = Geometry((3, 4, 5), (2.0, 3.0, 4.0), (1.5, 2.0, 3.0), direction)  # type: ignore[arg-type]  # 3 x 3
     expected = (np.array([1.0, 10.0, 100.0]) @ positions(target).reshape(3, -1)).reshape(target.shape)
-    np.testing.assert_allclose(volume_onto(ramp, source, target, interpolation), expected, atol=1.0)
+    np.testing.assert_allclose(volume_onto(ramp, source, target, Interpolation.LINEAR), expected, atol=1.0)
 
 
 def test_outside_has_the_given_value() -> None:

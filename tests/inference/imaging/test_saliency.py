@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from inference.imaging.crop import Extent
-from inference.imaging.saliency import ClassMaps, class_maps, largest, map_onto, upsample
+from inference.imaging.saliency import ClassMaps, class_maps, largest, map_onto
 from tests.inference.packages import BIAS, golden_images, network, run
 
 Array = NDArray[np.float32]
@@ -108,10 +108,12 @@ def _bilinear(image: Array, size: int) -> Array:
 
 
 @pytest.mark.parametrize("size", [64, 100, 17])
-def test_upsampling_is_bilinear_with_half_pixel_centres(size: int) -> None:
+def test_a_map_is_drawn_bilinear_with_half_pixel_centres(size: int) -> None:
     """As deep learning libraries do with align_corners off."""
     image = np.random.default_rng(0).random((8, 8)).astype(np.float32)
-    np.testing.assert_allclose(upsample(image, size), _bilinear(image, size), atol=1e-5)
+    whole = Extent(-0.5, size - 0.5, -0.5, size - 0.5)
+    drawn = map_onto(image, whole, (1.0, 1.0), (0, 0, size, size))
+    np.testing.assert_allclose(drawn, _bilinear(image, size), atol=1e-5)
 
 
 def test_a_map_fills_its_box_and_nothing_else() -> None:
