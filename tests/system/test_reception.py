@@ -111,28 +111,25 @@ def test_the_same_study_twice_gives_nothing_new(service: Service, pacs: Scripted
     assert pacs.of_study(study_uid(30), stored=False) == sent
 
 
-@pytest.mark.parametrize("number", [40, 41])
-def test_a_pause_between_ct_and_pet_gives_one_result_of_the_whole(
-    service: Service, pacs: ScriptedPacs, number: int
-) -> None:
-    """CT, a pause longer than the quiet time, then the rest: in one association (41) and in two (40)."""
-    study = small_study(number)
-    ct, rest = of_modality(study, "CT"), of_modality(study, "PT", "SEG")
-    if number == 40:
-        send_whole(service.port, ct)
-        _marker_study_is_done(service, 42)  # takes its own quiet time and more: the pause is over
-        send_whole(service.port, rest)
-    else:
-        with association(service.port, study) as assoc:
-            statuses = [store(assoc, ds) for ds in ct]
-            _marker_study_is_done(service, 43)
-            statuses += [store(assoc, ds) for ds in rest]
-            assert set(statuses) == {0x0000}
-    document = service.wait_for_state(study_uid(number), StudyState.DELIVERED)
-    assert document["instances"] == len(study)
-    assert [job["kind"] for job in document["jobs"]] == ["infer", "report"]
-    assert document["findings"]["status"] == "scored"
-    assert len(pacs.reports(study_uid(number))) == 1
+def test_a_pause_between_ct_and_pet_gives_one_result_of_the_whole(service: Service, pacs: ScriptedPacs) -> None:
+    """CT in one association, a pause longer than the quiet time, the rest in another."""
+    study = small_study(40)
+    send_whole(service.port, of_modality(study, "CT"))
+    _marker_study_is_done(service, 42)  # takes its own quiet time and more: the pause is over
+    send_whole(service.port, of_modality(study, "PT", "SEG"))
+    _assert_one_result_of_the_whole(service, pacs, 40)
+
+
+def test_a_pause_inside_an_association_gives_one_result_of_the_whole(service: Service, pacs: ScriptedPacs) -> None:
+    """Half of each series, a pause longer than the quiet time, then the rest: the open association holds the study."""
+    study = small_study(41)
+    halves = study[0::2], study[1::2]
+    with association(service.port, study) as assoc:
+        statuses = [store(assoc, ds) for ds in halves[0]]
+        _marker_study_is_done(service, 43)
+        statuses += [store(assoc, ds) for ds in halves[1]]
+        assert set(statuses) == {0x0000}
+    _assert_one_result_of_the_whole(service, pacs, 41)
 
 
 def test_half_the_pair_waits_for_the_other_half(service: Service, pacs: ScriptedPacs) -> None:
@@ -208,6 +205,14 @@ def test_paths_in_header_values_name_no_file(service: Service, pacs: ScriptedPac
     assert {parts[1] for parts in written if parts[0] == "root"} <= ours
     (report,) = pacs.reports(study_uid(70))
     assert report.dataset.PatientID == "../victim"
+
+
+def _assert_one_result_of_the_whole(service: Service, pacs: ScriptedPacs, number: int) -> None:
+    document = service.wait_for_state(study_uid(number), StudyState.DELIVERED)
+    assert document["instances"] == len(small_study(number))
+    assert [job["kind"] for job in document["jobs"]] == ["infer", "report"]
+    assert document["findings"]["status"] == "scored"
+    assert len(pacs.reports(study_uid(number))) == 1
 
 
 def _marker_study_is_done(service: Service, number: int) -> None:
