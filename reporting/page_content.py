@@ -237,6 +237,7 @@ def _slice_column(context: ReportContext, shown: ScoredSlice, pages_sentence: st
     slice_scores, patient = shown.finding, context.findings.patient
     yield Line("EGFR-DLS of this slice", Tone.BODY)
     yield Line(context.scores.egfr_text(slice_scores.egfr_dls), Tone.SCORE)
+    yield Line(wording.NOT_MOLECULAR, Tone.SMALL)
     yield ScoreBar((slice_scores.egfr_dls,), slice_scores.egfr_dls, context.scores.egfr_cut_off)
     if slice_scores.pdl1_dls is not None:
         yield Line(f"PDL1_DLS of this slice {context.scores.pdl1_text(slice_scores.pdl1_dls)}")

@@ -6,6 +6,7 @@ The Agg canvas and the DejaVu fonts that matplotlib ships; no pyplot and no glob
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ def rendered(drawing: Figure) -> NDArray[np.uint8]:
 
 
 def figure(page: Page) -> Figure:
-    """Return the drawing; its first axes carry all the text, in pixels from the upper left."""
+    """Return the drawing; its only axes are the sheet, in pixels from the upper left."""
     drawing = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor=BACKGROUND)
     sheet = drawing.add_axes((0, 0, 1, 1), frameon=False)
     sheet.set_xlim(0, WIDTH)
@@ -65,7 +66,7 @@ def figure(page: Page) -> Figure:
     top = _header(sheet, page)
     text_width = _text_width(page)
     _column(sheet, page.column, top, text_width)
-    _pictures(drawing, sheet, page.panels, MARGIN * 2 + text_width, top)
+    _pictures(sheet, page.panels, MARGIN * 2 + text_width, top)
     _text(sheet, MARGIN, HEIGHT - FOOTER_HEIGHT / 2, page.footer, 13, MUTED)
     return drawing
 
@@ -158,7 +159,7 @@ def _score_bar(sheet: Axes, bar: ScoreBar, y: float, width: float) -> None:
 # -- pictures
 
 
-def _pictures(drawing: Figure, sheet: Axes, panels: tuple[Panel, ...], left: float, top: float) -> None:
+def _pictures(sheet: Axes, panels: tuple[Panel, ...], left: float, top: float) -> None:
     if not panels:
         return
     rows, columns = (2, 1) if len(panels) <= 2 else (2, 2)
@@ -170,49 +171,51 @@ def _pictures(drawing: Figure, sheet: Axes, panels: tuple[Panel, ...], left: flo
         row, column = divmod(number, columns)
         x = left + column * (cell_width + gap) + (cell_width - side) / 2
         y = top + row * cell_height
-        axes = drawing.add_axes((x / WIDTH, 1 - (y + side) / HEIGHT, side / WIDTH, side / HEIGHT))
-        _picture(axes, panel)
+        _picture(sheet, panel, x, y, side)
         _text(sheet, x + side / 2, y + side + caption / 2, panel.caption, 13, TEXT, align="center")
 
 
-def _picture(axes: Axes, panel: Panel) -> None:
-    """Draw a slice in millimetres, square pixels or not, with outline, square, ruler and edge letters."""
+def _picture(sheet: Axes, panel: Panel, x: float, y: float, side: float) -> None:
+    """Draw a slice into a square cell, in millimetres, square pixels or not, with outline, square, ruler and edges.
+
+    It is drawn on the sheet itself: axes of its own, with their ticks, cost as much as all its pixels.
+    """
     rows, columns = panel.grey.shape
-    height_mm, width_mm = rows * panel.pixel_mm[0], columns * panel.pixel_mm[1]
-    extent = (0.0, width_mm, height_mm, 0.0)
-    axes.imshow(panel.grey, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="bilinear")
+    scale = side / max(rows * panel.pixel_mm[0], columns * panel.pixel_mm[1])  # of the page, pixels per mm
+    row_step, column_step = panel.pixel_mm[0] * scale, panel.pixel_mm[1] * scale
+    height, width = rows * row_step, columns * column_step
+    left, upper = x + (side - width) / 2, y + (side - height) / 2
+    placed: dict[str, Any] = {"extent": (left, left + width, upper + height, upper), "aspect": "auto"}
+    sheet.imshow(panel.grey, cmap="gray", vmin=0, vmax=1, interpolation="bilinear", **placed)
     if panel.overlay is not None:
         alpha = np.clip(panel.overlay * 0.75, 0, 1)
-        axes.imshow(panel.overlay, cmap="inferno", vmin=0, vmax=1, extent=extent, interpolation="nearest", alpha=alpha)
+        sheet.imshow(panel.overlay, cmap="inferno", vmin=0, vmax=1, interpolation="nearest", alpha=alpha, **placed)
     outline = PET_OUTLINE if panel.caption.startswith("PET") else CT_OUTLINE
     if panel.outline.any() and not panel.outline.all():
-        x = (np.arange(columns) + 0.5) * panel.pixel_mm[1]
-        y = (np.arange(rows) + 0.5) * panel.pixel_mm[0]
-        axes.contour(x, y, panel.outline.astype(float), levels=[0.5], colors=[outline], linewidths=1.8)
+        across = left + (np.arange(columns) + 0.5) * column_step
+        down = upper + (np.arange(rows) + 0.5) * row_step
+        sheet.contour(across, down, panel.outline.astype(float), levels=[0.5], colors=[outline], linewidths=1.8)
     row0, column0, row1, column1 = panel.box
-    axes.add_patch(
+    sheet.add_patch(
         Rectangle(
-            (column0 * panel.pixel_mm[1], row0 * panel.pixel_mm[0]),
-            (column1 - column0) * panel.pixel_mm[1],
-            (row1 - row0) * panel.pixel_mm[0],
+            (left + column0 * column_step, upper + row0 * row_step),
+            (column1 - column0) * column_step,
+            (row1 - row0) * row_step,
             fill=False, edgecolor=BOX_COLOUR, linestyle=(0, (5, 4)), linewidth=1.4,
         )
     )  # fmt: skip
-    _marks(axes, panel, width_mm, height_mm)
-    axes.set_xlim(0, width_mm)
-    axes.set_ylim(height_mm, 0)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_facecolor(BACKGROUND)
+    _marks(sheet, panel, (left, upper, width, height), scale)
 
 
-def _marks(axes: Axes, panel: Panel, width_mm: float, height_mm: float) -> None:
-    ruler_mm = 10.0 if width_mm < 80 else 20.0
-    x, y = 0.05 * width_mm, 0.95 * height_mm
+def _marks(sheet: Axes, panel: Panel, picture: tuple[float, float, float, float], scale: float) -> None:
+    """Draw ruler and edge letters into a picture: left, upper, width, height in pixels; scale in pixels per mm."""
+    left, upper, width, height = picture
+    ruler_mm = 10.0 if width < 80 * scale else 20.0
+    x, y = left + 0.05 * width, upper + 0.95 * height
     dark = panel.caption.startswith("PET")
     colour = "#1b1f24" if dark else "#ffffff"
-    axes.plot([x, x + ruler_mm], [y, y], color=colour, linewidth=3)
-    _text(axes, x + ruler_mm / 2, y - 0.04 * height_mm, f"{ruler_mm:.0f} mm", 12, colour, align="center")
-    left, upper = panel.edges
-    _text(axes, 0.02 * width_mm, 0.5 * height_mm, left, 14, colour, bold=True)
-    _text(axes, 0.5 * width_mm, 0.04 * height_mm, upper, 14, colour, bold=True, align="center")
+    sheet.plot([x, x + ruler_mm * scale], [y, y], color=colour, linewidth=3)
+    _text(sheet, x + ruler_mm * scale / 2, y - 0.04 * height, f"{ruler_mm:.0f} mm", 12, colour, align="center")
+    at_left, at_top = panel.edges
+    _text(sheet, left + 0.02 * width, upper + 0.5 * height, at_left, 14, colour, bold=True)
+    _text(sheet, left + 0.5 * width, upper + 0.04 * height, at_top, 14, colour, bold=True, align="center")
