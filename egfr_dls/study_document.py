@@ -63,7 +63,28 @@ def whole(tx: Tx, name: str) -> dict[str, Any]:
             }
             for d in deliveries.of_study(tx, uid)
         ],
+        "destinations": destinations(tx, uid),
     }
+
+
+def destinations(tx: Tx, study_instance_uid: str | None = None) -> list[dict[str, Any]]:
+    """Return the destinations, all or a study's, and why nothing is sent to those that are parked."""
+    return [
+        {"name": name, "parked_reason": reason}
+        for name, reason in deliveries.destinations(tx, study_instance_uid).items()
+    ]
+
+
+def render_parked(shown: list[dict[str, Any]], console: Console) -> None:
+    """Print the destinations to which nothing is sent, and what to do."""
+    for item in shown:
+        if item["parked_reason"] is not None:
+            console.print(
+                f"destination {item['name']} is parked: {item['parked_reason']}; mend it, then "
+                "`egfr-dls studies retry --all`",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def render(document: dict[str, Any], console: Console) -> None:
@@ -84,6 +105,7 @@ def render(document: dict[str, Any], console: Console) -> None:
             for item in items:
                 table.add_row(*("" if item[c] is None else str(item[c]) for c in columns))
             console.print(table)
+    render_parked(document["destinations"], console)
 
 
 def _render_findings(found: dict[str, Any], console: Console) -> None:

@@ -97,9 +97,6 @@ class Sender:
         with self._store.ledger.begin() as tx:
             if not self._may_send(tx):
                 return 0
-        due = [d for d in due if not self._gave_up(d, now)]
-        if not due:
-            return 0
         opened = self._open(due)
         if isinstance(opened, Unreachable):
             self._not_reached(due, opened)
@@ -150,6 +147,9 @@ class Sender:
                 deliveries.park_destination(tx, self._destination.name, why.reason)
             for d in due:
                 deliveries.note_try(tx, d.sop_instance_uid, self._destination.name, self._clock(), why.reason)
+        for d in due:
+            if not why.parks and self._day_is_over(d):
+                self._settle(d, DeliveryState.DEAD, None, "GAVE_UP")
         log = get_logger().error if why.parks else get_logger().warning
         action = "destination_parked" if why.parks else "destination_unreachable"
         log(action, destination=self._destination.name, reason=why.reason, count=self._failures)
@@ -168,7 +168,8 @@ class Sender:
         with self._store.ledger.begin() as tx:
             if not self._may_send(tx):
                 return 0
-            deliveries.begin_attempt(tx, due.sop_instance_uid, name, self._clock())
+            if deliveries.begin_attempt(tx, due.sop_instance_uid, name, self._clock()) is None:
+                return 0  # somebody else settled it meanwhile
         try:
             status = self._store_request(assoc, due, accepted[due.sop_class_uid])
         except OSError:  # the disk with the kept bytes
@@ -200,17 +201,18 @@ class Sender:
         if rule.tries is not None and alike >= rule.tries:
             self._settle(due, DeliveryState.PARKED, status, rule.reason, alike=alike)
             return
+        if self._day_is_over(due):
+            self._settle(due, DeliveryState.DEAD, status, "GAVE_UP")
+            return
         wait = back_off_seconds(due.attempts + 1, self._destination.retry_seconds, random.uniform(-0.1, 0.1))
         self._settle(due, DeliveryState.QUEUED, status, rule.reason, alike=alike, due_at=self._clock() + wait)
 
     def _not_accepted(self, due: DueDelivery) -> DeliveryState:
         return DeliveryState.NOT_ACCEPTED if due.kind in OPTIONAL_KINDS else DeliveryState.PARKED
 
-    def _gave_up(self, due: DueDelivery, now: float) -> bool:
-        if due.first_try_at is None or now - due.first_try_at < GIVE_UP_SECONDS:
-            return False
-        self._settle(due, DeliveryState.DEAD, None, "GAVE_UP")
-        return True
+    def _day_is_over(self, due: DueDelivery) -> bool:
+        """Whether a try that just failed was the last: a day of standing still, by itself, loses nothing."""
+        return due.first_try_at is not None and self._clock() - due.first_try_at >= GIVE_UP_SECONDS
 
     def _settle(
         self,
@@ -223,17 +225,22 @@ class Sender:
     ) -> None:
         uid, name = due.sop_instance_uid, self._destination.name
         with self._store.ledger.begin() as tx:
-            deliveries.settle(tx, uid, name, to, status=status, reason=reason, alike=alike, due_at=due_at)
+            attempts = deliveries.settle(tx, uid, name, to, status=status, reason=reason, alike=alike, due_at=due_at)
+            if attempts is None:
+                return
             required = [d.name for d in self._settings.destinations if d.required]
             if to in deliveries.END_STATES and deliveries.report_arrived(tx, due.study_instance_uid, required):
                 studies.move(tx, due.study_instance_uid, StudyState.DELIVERED, self._clock())
-        log = get_logger().error if to in (DeliveryState.PARKED, DeliveryState.DEAD) else get_logger().info
+            held_back = to in deliveries.STUCK_STATES and deliveries.report_waits(tx, uid, name)
+        log = get_logger().error if to in deliveries.STUCK_STATES else get_logger().info
         log(
             f"delivery_{to}",
             study_key=due.study_key,
-            destination=self._destination.name,
+            destination=name,
             kind=due.kind,
             status=None if status is None else f"{status:04X}",
             reason=reason or None,
-            attempts=due.attempts + 1,
+            attempts=attempts,
         )
+        if held_back:
+            get_logger().error("report_held_back", study_key=due.study_key, destination=name, reason=reason)

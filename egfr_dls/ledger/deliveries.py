@@ -22,7 +22,7 @@ class DeliveryState(StrEnum):
     STORED = "stored"  # answered with success or a warning
     NOT_ACCEPTED = "not_accepted"  # an optional object whose SOP class the destination does not take
     PARKED = "parked"  # permanent answer: needs a person
-    DEAD = "dead"  # tried for a day
+    DEAD = "dead"  # tried for a day, and the last try failed too
 
 
 TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
@@ -49,6 +49,7 @@ DEMONSTRATION = "DEMONSTRATION_NOT_ALLOWED"  # [inference] allow_demonstration_m
 
 WAITING = (DeliveryState.QUEUED, DeliveryState.SENT)
 END_STATES = (DeliveryState.STORED, DeliveryState.NOT_ACCEPTED)
+STUCK_STATES = (DeliveryState.PARKED, DeliveryState.DEAD)  # need a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,20 @@ def _awaited(destination_name: str) -> ColumnElement[bool]:
     )
 
 
-def begin_attempt(tx: Tx, sop_instance_uid: str, destination_name: str, now: float) -> None:
-    """Record that the request is about to leave, before it leaves."""
-    _set(
+def report_waits(tx: Tx, sop_instance_uid: str, destination_name: str) -> bool:
+    """Whether this is a SEG whose report waits at the destination: it stays until the SEG is there."""
+    me = tx.execute(select(built_object).where(built_object.c.sop_instance_uid == sop_instance_uid)).one()
+    waiting = _pairs(me.findings_id).where(
+        built_object.c.kind == "report",
+        delivery.c.destination == destination_name,
+        delivery.c.state.in_(WAITING),
+    )
+    return me.kind == "roi" and tx.execute(waiting.limit(1)).first() is not None
+
+
+def begin_attempt(tx: Tx, sop_instance_uid: str, destination_name: str, now: float) -> int | None:
+    """Record that the request is about to leave, before it leaves; return as ``settle`` does."""
+    return _set(
         tx,
         sop_instance_uid,
         destination_name,
@@ -159,12 +171,17 @@ def settle(
     reason: str = "",
     alike: int = 1,
     due_at: float | None = None,
-) -> None:
-    """Record what became of an attempt."""
+) -> int | None:
+    """Record what became of an attempt.
+
+    Returns
+    -------
+    the attempts made, or None where nothing was written: from its present state the delivery cannot go there
+    """
     values: dict[str, Any] = {"last_status": status, "reason": reason, "alike": alike}
     if due_at is not None:
         values["due_at"] = due_at
-    _set(tx, sop_instance_uid, destination_name, to, **values)
+    return _set(tx, sop_instance_uid, destination_name, to, **values)
 
 
 def note_try(tx: Tx, sop_instance_uid: str, destination_name: str, now: float, reason: str) -> None:
@@ -183,14 +200,13 @@ def note_try(tx: Tx, sop_instance_uid: str, destination_name: str, now: float, r
 def revive(tx: Tx, study_instance_uid: str, now: float, *, demonstrations: bool) -> int:
     """Queue a study's parked and dead deliveries again, same bytes; make its waiting ones due now. Return how many.
 
-    Those that wait because a demonstration network made them go only where ``demonstrations`` are allowed.
+    Its destinations are opened, and for all that waits there the day to give up after begins anew. Those that wait
+    because a demonstration network made them go only where ``demonstrations`` are allowed.
     """
-    stays = () if demonstrations else (DEMONSTRATION,)
     uids = select(built_object.c.sop_instance_uid).where(built_object.c.study_instance_uid == study_instance_uid)
     revived = tx.execute(
         update(delivery)
-        .where(delivery.c.sop_instance_uid.in_(uids), delivery.c.state.in_((DeliveryState.PARKED, DeliveryState.DEAD)))
-        .where(delivery.c.reason.not_in(stays))
+        .where(delivery.c.sop_instance_uid.in_(uids), _needs_a_person(demonstrations=demonstrations))
         .values(state=DeliveryState.QUEUED, attempts=0, first_try_at=None, due_at=now, reason="")
     )
     hurried = tx.execute(
@@ -198,12 +214,38 @@ def revive(tx: Tx, study_instance_uid: str, now: float, *, demonstrations: bool)
         .where(delivery.c.sop_instance_uid.in_(uids), delivery.c.state.in_(WAITING), delivery.c.due_at > now)
         .values(due_at=now)
     )
-    tx.execute(
-        update(destination)
-        .where(destination.c.name.in_(select(delivery.c.destination).where(delivery.c.sop_instance_uid.in_(uids))))
-        .values(parked_reason=None)
-    )
+    begin_day_anew(tx, study_instance_uid)
+    _open(tx, [name for name, reason in destinations(tx, study_instance_uid).items() if reason is not None])
     return revived.rowcount + hurried.rowcount
+
+
+def begin_day_anew(tx: Tx, study_instance_uid: str) -> None:
+    """Let the day to give up after begin at the next try of what waits of a study: a person held it back, not the PACS."""
+    uids = select(built_object.c.sop_instance_uid).where(built_object.c.study_instance_uid == study_instance_uid)
+    tx.execute(
+        update(delivery)
+        .where(delivery.c.sop_instance_uid.in_(uids), delivery.c.state.in_(WAITING))
+        .values(first_try_at=None)
+    )
+
+
+def stuck_studies(tx: Tx, *, demonstrations: bool) -> list[str]:
+    """Return the studies of which something is parked or dead, or waits at a parked destination."""
+    waits = delivery.c.state.in_(WAITING) & delivery.c.destination.in_(
+        select(destination.c.name).where(destination.c.parked_reason.is_not(None))
+    )
+    rows = tx.execute(
+        select(built_object.c.study_instance_uid)
+        .join(delivery, delivery.c.sop_instance_uid == built_object.c.sop_instance_uid)
+        .where(_needs_a_person(demonstrations=demonstrations) | waits)
+        .distinct()
+    )
+    return list(rows.scalars())
+
+
+def _needs_a_person(*, demonstrations: bool) -> ColumnElement[bool]:
+    stays = () if demonstrations else (DEMONSTRATION,)
+    return delivery.c.state.in_(STUCK_STATES) & delivery.c.reason.not_in(stays)
 
 
 def of_study(tx: Tx, study_instance_uid: str) -> list[Row[Any]]:
@@ -259,14 +301,35 @@ def release_destination(tx: Tx, name: str, sender: str) -> None:
     )
 
 
+def destinations(tx: Tx, study_instance_uid: str | None = None) -> dict[str, str | None]:
+    """Return each destination with the reason for which it is parked: all, or those of a study's objects."""
+    query = select(destination.c.name, destination.c.parked_reason).order_by(destination.c.name)
+    if study_instance_uid is not None:
+        objects = select(built_object.c.sop_instance_uid).where(built_object.c.study_instance_uid == study_instance_uid)
+        names = select(delivery.c.destination).where(delivery.c.sop_instance_uid.in_(objects))
+        query = query.where(destination.c.name.in_(names))
+    return {row.name: row.parked_reason for row in tx.execute(query)}
+
+
+def _open(tx: Tx, names: Iterable[str]) -> None:
+    """Send to parked destinations again; what waited there was not refused, so its day begins anew."""
+    wanted = list(names)
+    tx.execute(update(destination).where(destination.c.name.in_(wanted)).values(parked_reason=None))
+    tx.execute(
+        update(delivery)
+        .where(delivery.c.destination.in_(wanted), delivery.c.state.in_(WAITING))
+        .values(first_try_at=None)
+    )
+
+
 def park_destination(tx: Tx, name: str, reason: str) -> None:
     """Stop sending to a destination until an operator has looked (`egfr-dls studies retry`)."""
     tx.execute(update(destination).where(destination.c.name == name).values(parked_reason=reason))
 
 
-def _set(tx: Tx, sop_instance_uid: str, destination_name: str, to: DeliveryState, **values: Any) -> None:
+def _set(tx: Tx, sop_instance_uid: str, destination_name: str, to: DeliveryState, **values: Any) -> int | None:
     allowed = [s for s in DeliveryState if to in TRANSITIONS[s]]
-    tx.execute(
+    attempts: int | None = tx.execute(
         update(delivery)
         .where(
             delivery.c.sop_instance_uid == sop_instance_uid,
@@ -274,4 +337,6 @@ def _set(tx: Tx, sop_instance_uid: str, destination_name: str, to: DeliveryState
             delivery.c.state.in_(allowed),
         )
         .values(state=to, **values)
-    )
+        .returning(delivery.c.attempts)
+    ).scalar_one_or_none()
+    return attempts

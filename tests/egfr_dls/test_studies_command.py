@@ -173,6 +173,51 @@ def test_retry_queues_parked_and_dead_deliveries_and_opens_the_destination(store
         assert tx.scalar(select(delivery.c.state)) == "queued"
 
 
+def park(store: Store) -> None:
+    """Park the destination; what waits there stays queued."""
+    with store.ledger.begin() as tx:
+        deliveries.claim_destination(tx, "pacs", "w", NOW, 1.0)
+        deliveries.park_destination(tx, "pacs", "CALLED_AE_TITLE_NOT_RECOGNISED")
+
+
+def test_a_parked_destination_is_seen(store: Store, run: Run) -> None:
+    score(store)
+    assert json.loads(run("list", "--json")[1])["destinations"] == []
+    park(store)
+    parked = [{"name": "pacs", "parked_reason": "CALLED_AE_TITLE_NOT_RECOGNISED"}]
+    assert json.loads(run("list", "--json")[1])["destinations"] == parked
+    assert document(run)["destinations"] == parked
+    for command in (("list",), ("show", STUDY)):
+        assert "destination pacs is parked: CALLED_AE_TITLE_NOT_RECOGNISED" in run(*command)[1]
+    run("retry", "--all")
+    assert document(run)["destinations"] == [{"name": "pacs", "parked_reason": None}]
+    assert "is parked" not in run("list")[1]
+
+
+def test_retry_of_all_takes_what_is_stuck_and_nothing_else(store: Store, run: Run) -> None:
+    score(store)
+    assert run("retry", "--all")[1] == "0 studies retried\n"
+    park(store)  # its one delivery is queued, not parked
+    assert "1 studies retried" in run("retry", "--all")[1]
+    bury(store, "infer")
+    assert "1 jobs and 0 deliveries queued again\n1 studies retried" in run("retry", "--all")[1]
+    assert run("retry", "--all")[1] == "0 studies retried\n"
+
+
+def test_retry_takes_a_study_or_all(store: Store, run: Run) -> None:
+    assert run("retry")[0] == run("retry", STUDY, "--all")[0] == 2
+
+
+def test_release_begins_the_day_to_give_up_after_anew(store: Store, run: Run) -> None:
+    score(store)
+    with store.ledger.begin() as tx:
+        deliveries.note_try(tx, "1.9", "pacs", NOW, "UNREACHABLE")
+    run("hold", STUDY)
+    run("release", STUDY)
+    with store.ledger.read() as tx:
+        assert tx.scalar(select(delivery.c.first_try_at)) is None
+
+
 def test_retry_frees_a_demonstration_only_where_the_site_allows_it(
     store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

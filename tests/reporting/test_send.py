@@ -208,6 +208,84 @@ def test_after_a_day_of_tries_an_object_is_dead_and_retry_sends_it(work: Desk, p
     assert work.study_state() is StudyState.DELIVERED
 
 
+def test_what_stood_still_for_a_day_is_tried_before_it_is_given_up(work: Desk, pacs: ScriptedPacs) -> None:
+    """A node that was off for the weekend, or a study on hold: the PACS has refused nothing since."""
+    pacs.answers[REPORT] = [0xA700]
+    work.send()
+    work.now += 3 * GIVE_UP_SECONDS
+    work.send()
+    assert work.states() == ALL_STORED
+
+
+def test_retry_of_one_study_loses_no_result_of_the_others(work: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The destination was parked for two days; the PACS answers, but is full at first."""
+    work.keep(2)
+    reject(monkeypatch, 1, 1, 7)
+    sender = work.sender()
+    work.send(sender)
+    work.now += 2 * GIVE_UP_SECONDS
+    with work.store.ledger.begin() as tx:
+        deliveries.revive(tx, study_uid(1), work.now, demonstrations=False)
+    reject(monkeypatch, 2, 3, 2)
+    work.send(sender)
+    assert {*work.states(1).values(), *work.states(2).values()} == {"queued"}
+    monkeypatch.undo()
+    work.now += 11
+    work.send(sender)
+    assert work.states(1) == work.states(2) == ALL_STORED
+
+
+@pytest.mark.parametrize(
+    ("answers", "later", "end"), [([0x0122], 0.0, "parked"), ([0xA700] * 2, GIVE_UP_SECONDS, "dead")]
+)
+def test_report_that_its_seg_holds_back_is_an_error_told_once(
+    work: Desk, pacs: ScriptedPacs, answers: list[int], later: float, end: str
+) -> None:
+    pacs.answers[ROI] = list(answers)
+    with structlog.testing.capture_logs() as events:
+        work.send()
+        work.now += later
+        pass_time(work, work.sender(), 3)
+    assert work.states() == {"roi": end, "pages": "stored", "report": "queued"}
+    told = [(e["event"], e["reason"]) for e in events if e["log_level"] == "error"]
+    reason = work.rows()["roi"].reason
+    assert told == [(f"delivery_{end}", reason), ("report_held_back", reason)]
+
+
+def test_seg_class_that_is_taken_no_more_lets_the_report_go(tmp_path: Path) -> None:
+    """The remedy of `operate.md` for a PACS that will never take the SEG."""
+    with scripted_pacs() as pacs, desk(tmp_path, pacs.port) as work:
+        pacs.answers[ROI] = [0x0122]
+        work.keep()
+        work.send()
+        assert work.states()["report"] == "queued"
+        port = pacs.port
+    with scripted_pacs(ScriptedPacs(port), classes=("pages", "report")), desk(tmp_path, port) as work:
+        with work.store.ledger.begin() as tx:
+            deliveries.revive(tx, study_uid(1), work.now, demonstrations=False)
+        work.send()
+        assert work.states() == {"roi": "not_accepted", "pages": "stored", "report": "stored"}
+
+
+def test_the_log_tells_only_what_was_written_with_the_attempts_made(tmp_path: Path) -> None:
+    with scripted_pacs(classes=("pages",)) as pacs, desk(tmp_path, pacs.port) as work:
+        work.keep()
+        with work.store.ledger.begin() as tx:
+            deliveries.settle(tx, PAGES, "pacs", deliveries.DeliveryState.PARKED)
+        sender = work.sender()
+        with work.store.ledger.begin() as tx:
+            deliveries.revive(tx, study_uid(1), work.now, demonstrations=False)
+            (pages,) = [d for d in deliveries.due(tx, "pacs", work.now) if d.kind == "pages"]
+        with structlog.testing.capture_logs() as events:
+            work.send(sender)
+            sender._settle(pages, deliveries.DeliveryState.QUEUED, None, "NO_ANSWER")  # stored by now
+        assert [(e["event"], e["kind"], e["attempts"]) for e in events] == [
+            ("delivery_not_accepted", "roi", 0),
+            ("delivery_stored", "pages", 1),
+            ("delivery_parked", "report", 0),
+        ]
+
+
 def test_held_study_is_not_sent(work: Desk, pacs: ScriptedPacs) -> None:
     with work.store.ledger.begin() as tx:
         studies.hold(tx, study_uid(1), held=True)
