@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from egfr_dls.refusals import Remark
@@ -18,6 +19,13 @@ RESULT_SCHEMA = "egfr-dls-result/1"
 # said in ``PatientFinding`` and by every form of the report
 RESEARCH_USE = "Research use only, not for diagnosis."
 UNVERIFIED_ROI = "Unverified ROI: "  # before what is concluded from a region that nobody confirmed
+
+
+class FindingStatus(StrEnum):
+    """How an analysis ended."""
+
+    SCORED = "scored"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ class StudyFindings:
     product_version: str
     study_instance_uid: str
     biomarker: str | None
-    status: str  # "scored" | "refused"
+    status: FindingStatus
     partial: bool
     refusal: Remark | None
     model: ModelUse | None
@@ -189,6 +197,7 @@ def _findings(d: dict[str, Any]) -> StudyFindings:
     return StudyFindings(
         **{
             **d,
+            "status": FindingStatus(d["status"]),
             "refusal": _remark(d["refusal"]),
             "model": None if d["model"] is None else ModelUse(**d["model"]),
             "companion_model": None if d["companion_model"] is None else ModelUse(**d["companion_model"]),

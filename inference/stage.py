@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from egfr_dls import job_loop
 from egfr_dls.biomarkers import enabled_rules
 from egfr_dls.errors import StudyRefusedError
-from egfr_dls.findings import StudyFindings
+from egfr_dls.findings import FindingStatus, StudyFindings
 from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies
 from egfr_dls.ledger.jobs import Effect, Job
@@ -137,7 +137,7 @@ class InferenceHandler:
             return
         document, dedup = found.to_json(), findings_dedup(found)
         added = results.add_findings(tx, uid, found.biomarker or "", dedup, document, evidence, job.created_at)
-        state = StudyState.SCORED if found.status == "scored" else StudyState.REFUSED
+        state = StudyState.SCORED if found.status is FindingStatus.SCORED else StudyState.REFUSED
         studies.move(tx, uid, state, now, refusal_code=found.refusal.code if found.refusal else None)
         if added is not None:
             jobs.enqueue(tx, "report", f"report-{added}", uid, {"findings_id": added}, now)

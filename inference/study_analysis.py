@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from egfr_dls import PRODUCT_VERSION
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.evidence import EvidenceImages
-from egfr_dls.findings import ModelUse, PatientFinding, SeriesFinding, StudyFindings
+from egfr_dls.findings import FindingStatus, ModelUse, PatientFinding, SeriesFinding, StudyFindings
 from egfr_dls.refusals import WarningCode
 from egfr_dls.settings import Settings
 from egfr_dls.volume import Volume
@@ -156,7 +156,7 @@ def _scored(
         product_version=PRODUCT_VERSION,
         study_instance_uid=str(images.reference.StudyInstanceUID),
         biomarker=run.biomarker.name,
-        status="scored",
+        status=FindingStatus.SCORED,
         partial=conclusion.partial,
         refusal=None,
         model=run.use("egfr"),
@@ -184,7 +184,7 @@ def _refused(
         product_version=PRODUCT_VERSION,
         study_instance_uid=str(reference.StudyInstanceUID),
         biomarker=run.biomarker.name,
-        status="refused",
+        status=FindingStatus.REFUSED,
         partial=False,
         refusal=refusal.remark,
         model=run.use("egfr"),

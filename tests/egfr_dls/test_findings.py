@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from egfr_dls.evidence import EvidenceImages, LesionEvidence
 from egfr_dls.findings import (
     RESULT_SCHEMA,
+    FindingStatus,
     LesionFinding,
     ModelUse,
     ObjectEntry,
@@ -59,7 +60,7 @@ findings = st.builds(
     product_version=texts,
     study_instance_uid=texts,
     biomarker=st.none() | texts,
-    status=st.sampled_from(["scored", "refused"]),
+    status=st.sampled_from(FindingStatus),
     partial=st.booleans(),
     refusal=st.none() | remarks,
     model=st.none() | models,
@@ -81,7 +82,7 @@ findings = st.builds(
     timings_seconds=st.dictionaries(texts, numbers, max_size=2),
 )
 SCORED = StudyFindings(
-    "0.1.0", "1.2", "pet_ct_egfr", "scored", False, None,
+    "0.1.0", "1.2", "pet_ct_egfr", FindingStatus.SCORED, False, None,
     ModelUse("n", "1", "ab", "research", 0.5, "onnxruntime-cpu"), None, (SeriesFinding("1.2.3", "PT", "pet", None),),
     (
         LesionFinding(
