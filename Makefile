@@ -27,7 +27,7 @@ unit: $(VENV)/test.stamp
 	$(PYTEST) -q -n $(WORKERS) -m "not system and not training"
 
 system: $(VENV)/test.stamp
-	$(PYTEST) -q -m "system and not training"
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile -m "system and not training"
 
 training: $(VENV)/test.stamp
 	@if $(MAKE) --no-print-directory $(TRAINING_VENV)/stamp; \

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from pydicom.dataset import Dataset
 
+from egfr_dls.refusals import Remark
 from egfr_dls.volume import Volume
 from inference.biomarkers.clinical_context import ClinicalContext
 from inference.roi.region import Roi
@@ -18,7 +19,13 @@ from inference.roi.region import Roi
 COPIED_GROUPS = (0x0008, 0x0010, 0x0020, 0x0040)  # patient, study and request attributes that the objects take over
 
 
-def inputs_sha256(volumes: Iterable[Volume], rois: Sequence[Roi], reference: Dataset, context: ClinicalContext) -> str:
+def inputs_sha256(
+    volumes: Iterable[Volume],
+    rois: Sequence[Roi],
+    reference: Dataset,
+    context: ClinicalContext,
+    warnings: tuple[Remark, ...],
+) -> str:
     """Return the digest of a scored study's inputs.
 
     Parameters
@@ -31,8 +38,10 @@ def inputs_sha256(volumes: Iterable[Volume], rois: Sequence[Roi], reference: Dat
         the instance whose patient and study attributes the objects copy
     context
         the clinical facts on which the pathway depends
+    warnings
+        what the report says beside the score: a SEG that came later may change nothing else
     """
-    digest = hashlib.sha256(repr(context).encode())
+    digest = hashlib.sha256(repr((context, warnings)).encode())
     for volume in volumes:
         for z, uid in enumerate(volume.sop_instance_uids):
             digest.update(f"{uid}:{hashlib.sha256(volume.voxels[z].tobytes()).hexdigest()};".encode())

@@ -152,6 +152,8 @@ def _conclude(images: _Images, found: RoiResult, run: _Run) -> Conclusion:
 def _scored(
     images: _Images, found: RoiResult, conclusion: Conclusion, series: tuple[SeriesFinding, ...], run: _Run
 ) -> Analysis:
+    warnings = tuple(dict.fromkeys((*images.suv.warnings, *found.warnings, *conclusion.warnings)))
+    read = (images.pet, images.ct)
     findings = StudyFindings(
         product_version=PRODUCT_VERSION,
         study_instance_uid=str(images.reference.StudyInstanceUID),
@@ -164,8 +166,8 @@ def _scored(
         series=series,
         lesions=conclusion.lesions,
         patient=conclusion.patient,
-        warnings=tuple(dict.fromkeys((*images.suv.warnings, *found.warnings, *conclusion.warnings))),
-        inputs_sha256=inputs_sha256((images.pet, images.ct), found.rois, images.reference, run.context),
+        warnings=warnings,
+        inputs_sha256=inputs_sha256(read, found.rois, images.reference, run.context, warnings),
         configuration_sha256=run.settings.configuration_sha256,
         images_read=conclusion.images_read,
         reference_sop_instance_uid=str(images.reference.SOPInstanceUID),
