@@ -36,6 +36,8 @@ threading.Thread(target=lambda: (os.read(0, 1), stop.set()), daemon=True).start(
 while not stop.wait(0.02):
     pass
 time.sleep(float(os.environ.get("STUB_DRAIN", "0")))
+while "STUB_DRAIN_UNTIL" in os.environ and not Path(os.environ["STUB_DRAIN_UNTIL"]).exists():
+    time.sleep(0.02)
 with log.open("a") as file:
     print("end", stage, os.getpid(), file=file)
 """
@@ -180,14 +182,17 @@ def test_child_with_a_wrong_configuration_ends_the_service_with_78(run: Run) -> 
 
 def test_children_of_a_killed_supervisor_end_and_the_next_one_waits_for_them(run: Run) -> None:
     """Otherwise two processes of one name would work at once on what the first one holds."""
-    run.environment = {"STUB_DRAIN": "2.5"}
+    drained = run.folder / "drained"
+    run.environment = {"STUB_DRAIN_UNTIL": str(drained)}
     run.start().running()
     assert run.stop(signal.SIGKILL) == -signal.SIGKILL
     run.start()
+    until(lambda: len(run.events("waiting_for_last_service")) == 1, "the next service waits")
+    assert len(run.lines("start")) == 3
+    drained.touch()
     until(lambda: len(run.lines("start")) == 6, "the next service")
     lines = (run.folder / "stages").read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["start"] * 3 + ["end"] * 3 + ["start"] * 3
-    assert len(run.events("waiting_for_last_service")) == 1
     assert run.stop() == ExitCode.DONE
 
 
