@@ -80,13 +80,17 @@ def test_killed_between_the_last_answer_and_the_result_each_study_is_processed_o
         send_whole(service.port, small_study(11))
         document = service.wait_for_state(study_uid(11), StudyState.DELIVERED)
         _assert_processed_once(document, own_pacs, inferences=1)
+        hits = 0
         for number, fraction in ((12, 0.05), (13, 0.4), (14, 0.7)):
             send_whole(service.port, small_study(number))
             _wait_until_leased(service, number)
             _let_pass(fraction * work_seconds)
             service.kill("inference")
+            too_late = _infer_jobs(service, number) == [("done", 1)]  # on a busy machine the work may have ended before
+            hits += not too_late
             document = service.wait_for_state(study_uid(number), StudyState.DELIVERED)
-            _assert_processed_once(document, own_pacs, inferences=2)
+            _assert_processed_once(document, own_pacs, inferences=1 if too_late else 2)
+        assert hits
 
 
 def test_a_study_that_kills_its_worker_every_time_is_dead_and_the_next_one_is_scored(
@@ -183,6 +187,11 @@ def _wait_until_leased(service: Service, number: int, *, attempts: int = 1) -> N
         return any((j["kind"], j["state"], j["attempts"]) == ("infer", "leased", attempts) for j in jobs)
 
     wait_until(leased, f"attempt {attempts} is under way", every_seconds=0.01, context=service.tail)
+
+
+def _infer_jobs(service: Service, number: int) -> list[tuple[str, int]]:
+    jobs = service.study(study_uid(number))["jobs"]
+    return [(j["state"], j["attempts"]) for j in jobs if j["kind"] == "infer"]
 
 
 def _let_pass(seconds: float) -> None:
