@@ -33,6 +33,7 @@ from egfr_dls.uids import OBJECT_KINDS, series_uid
 
 ROI_MODALITIES = frozenset({"SEG", "RTSTRUCT"})
 WORKER = "analyze"
+FOR_EVER = datetime.max.replace(tzinfo=UTC).timestamp()  # a study may be dated later than this machine's clock
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def analyse(
     """
     progress("files")
     datasets, damaged = chosen_study(request)
+    if request.rois:
+        settings = _without_proposals(settings)
     _make_folder(request.out)
     at = request.at or stages.latest_acquisition(datasets) or datetime(1970, 1, 1)  # noqa: DTZ001  # DICOM's local time
     with open_store(settings) as store:
@@ -92,13 +95,21 @@ def analyse(
         return _write_out(store, study, request.out, settings)
 
 
+def _without_proposals(settings: Settings) -> Settings:
+    """Score a region that was given by hand, or refuse: another one is not what was asked for."""
+    section = settings.biomarkers.pet_ct_egfr.model_copy(update={"propose_roi": False})
+    biomarkers = settings.biomarkers.model_copy(update={"pet_ct_egfr": section})
+    return settings.model_copy(update={"biomarkers": biomarkers})
+
+
 def _not_whole(damaged: Sequence[Path]) -> StudyRefusedError | None:
     if not damaged:
         return None
     return StudyRefusedError(
         RefusalCode.PIXELS_UNREADABLE,
-        f"{len(damaged)} DICOM files cannot be read, the first is {damaged[0].name}: cut or broken before "
-        "SOPInstanceUID (0008,0018) or StudyInstanceUID (0020,000D). Needed: every file whole; copy the study again.",
+        f"{len(damaged)} DICOM files cannot be read, the first is {damaged[0].name}: cut, broken or without "
+        "SOPClassUID (0008,0016), SOPInstanceUID (0008,0018), StudyInstanceUID (0020,000D) or "
+        "SeriesInstanceUID (0020,000E). Needed: every file whole; copy the study again.",
     )
 
 
@@ -126,11 +137,22 @@ def chosen_study(request: Request) -> tuple[list[Dataset], tuple[Path, ...]]:
     own = {series_uid(wanted, request.biomarker, k, demonstration=d) for k in OBJECT_KINDS for d in (True, False)}
     chosen = [ds for ds in found if ds.StudyInstanceUID == wanted and ds.get("SeriesInstanceUID") not in own]
     if request.rois:
-        given = [ds for path in request.rois for ds in stages.read_folder(path)[0]]
+        given = [ds for path in request.rois for ds in _roi_objects(path)]
         chosen = [ds for ds in chosen if ds.get("Modality") not in ROI_MODALITIES] + given
     if not chosen:
         raise UsageError(f"{request.path} holds only results of egfr-dls itself; give the images")
     return list({str(ds.SOPInstanceUID): ds for ds in chosen}.values()), damaged
+
+
+def _roi_objects(path: Path) -> Sequence[Dataset]:
+    found = stages.read_folder(path)[0]
+    for ds in found:
+        if ds.get("Modality") not in ROI_MODALITIES:
+            raise UsageError(
+                f"--roi {path}: Modality (0008,0060) of instance {ds.SOPInstanceUID} is {ds.get('Modality')}; "
+                "needed: a SEG or RTSTRUCT"
+            )
+    return found
 
 
 def _ingest(store: Store, datasets: Sequence[Dataset], at: datetime) -> None:
@@ -164,7 +186,7 @@ def _entry(ds: Dataset, study_instance_uid: str, association_id: str, at: dateti
 def _work(store: Store, handler: Handler) -> None:
     """Do the one job of a kind, here and now; what the service would retry or bury is told to the caller instead."""
     with store.ledger.begin() as tx:
-        job = jobs.claim(tx, handler.kind, WORKER, datetime.now(UTC).timestamp())
+        job = jobs.claim(tx, handler.kind, WORKER, FOR_EVER)
     if job is None:
         return
     try:

@@ -93,6 +93,8 @@ def render(document: dict[str, Any], console: Console) -> None:
     console.print(
         f"StudyInstanceUID {document['study_instance_uid']}, {document['instances']} instances", highlight=False
     )
+    if document["conflict"]:
+        _say(console, "CONFLICT: one SOP Instance UID came with two contents; the first one counts, both are kept")
     found = document["findings"]
     if found is not None:
         _render_findings(found, console)
@@ -110,7 +112,7 @@ def render(document: dict[str, Any], console: Console) -> None:
 
 def _render_findings(found: dict[str, Any], console: Console) -> None:
     if found["refusal"] is not None:
-        console.print(f"not scored: {found['refusal']['code']}: {found['refusal']['message']}", highlight=False)
+        _say(console, f"not scored: {found['refusal']['code']}: {found['refusal']['message']}")
     else:
         patient = found["patient"]
         console.print(
@@ -120,9 +122,14 @@ def _render_findings(found: dict[str, Any], console: Console) -> None:
     for series in found["series"]:
         reason = series["reason"]
         fate = series["role"] or (f"refused, {reason['code']}: {reason['message']}" if reason else "not used")
-        console.print(f"  {series['modality']:9} {series['series_instance_uid']}: {fate}", highlight=False)
+        _say(console, f"  {series['modality']:9} {series['series_instance_uid']}: {fate}")
     for warning in found["warnings"]:
-        console.print(f"  warning {warning['code']}: {warning['message']}", highlight=False)
+        _say(console, f"  warning {warning['code']}: {warning['message']}")
+
+
+def _say(console: Console, text: str) -> None:
+    """Print a line as it is: header values may hold what the console takes for markup."""
+    console.print(text, highlight=False, markup=False)
 
 
 def _findings(row: Row[Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -160,11 +160,23 @@ def _stop_all(children: list[Child], limit_seconds: float) -> None:
 
 
 def stop_on_signals(stop: threading.Event, *, supervised: bool = False) -> None:
-    """Set ``stop`` on SIGTERM or SIGINT, and, for a supervised process, when its supervisor is gone."""
+    """Set ``stop`` on SIGTERM or SIGINT, and, for a supervised process, when its supervisor is gone.
+
+    The handler only writes to a pipe: an Event set inside a handler can dead-lock on its own lock when two signals
+    come in quick succession.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
 
     def ask(_number: int, _frame: object) -> None:
+        with suppress(BlockingIOError):  # the pipe is full of signals: it was told
+            os.write(told, b"\0")
+
+    def listen() -> None:
+        os.read(heard, 1)
         stop.set()
 
+    threading.Thread(target=listen, name="signals", daemon=True).start()
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
     if supervised:

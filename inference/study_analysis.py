@@ -14,7 +14,7 @@ from egfr_dls import PRODUCT_VERSION
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import FindingStatus, ModelUse, PatientFinding, SeriesFinding, StudyFindings
-from egfr_dls.refusals import WarningCode
+from egfr_dls.refusals import RefusalCode, WarningCode
 from egfr_dls.settings import Settings
 from egfr_dls.volume import Volume
 from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext
@@ -24,6 +24,7 @@ from inference.engine.gate import Scorer
 from inference.imaging.suv import SuvAssessment, assess_suv
 from inference.inputs import inputs_sha256, refused_inputs_sha256
 from inference.read.ct import read_ct
+from inference.read.header import text
 from inference.read.pet import pet_slices, read_pet
 from inference.read.rwv import rwv_claims
 from inference.read.series import SeriesImages, group_series, series_facts
@@ -111,6 +112,7 @@ def analyse_study(
 def _read(series: Sequence[SeriesImages], selection: Selection, steps: Steps) -> _Images:
     by_uid = {s.series_instance_uid: s for s in series}
     pet_series, ct_series = by_uid[selection.pet.series_instance_uid], by_uid[selection.ct.series_instance_uid]
+    _same_patient(pet_series, ct_series)
     with steps.step("suv"):
         claims = rwv_claims(ds for s in series if s.modality == "RWV" for ds in s.datasets)
         suv = assess_suv(pet_slices(pet_series), rwv=claims)
@@ -119,6 +121,16 @@ def _read(series: Sequence[SeriesImages], selection: Selection, steps: Steps) ->
     with steps.step("one grid"):
         pet_on_ct = pet_onto_ct(pet, ct)
     return _Images(pet, ct, pet_on_ct, suv, pet_series.datasets[0])
+
+
+def _same_patient(pet: SeriesImages, ct: SeriesImages) -> None:
+    """Refuse a pair whose headers name two patients; the values themselves are in no message."""
+    if text(pet.datasets[0], "PatientID") != text(ct.datasets[0], "PatientID"):
+        raise StudyRefusedError(
+            RefusalCode.SERIES_AMBIGUOUS,
+            f"PatientID (0010,0020) of CT series {ct.series_instance_uid} is not that of PET series "
+            f"{pet.series_instance_uid}. Needed: PET and CT of one patient; correct the study in PACS and send it again.",
+        )
 
 
 def _stored_rois(series: Sequence[SeriesImages], selection: Selection) -> list[Dataset]:

@@ -21,6 +21,7 @@ SERIES_INSTANCE_UID = 0x0020000E
 FRAME_OF_REFERENCE_UID = 0x00200052
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")  # PS3.5 9.1
+_UID_CHARACTERS = re.compile(r"[0-9.]{1,64}")
 _CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")  # PS3.5 table 6.2-1, CS
 _MISSING: dict[int, Fault] = {
     SOP_CLASS_UID: Fault.NO_SOP_UID,
@@ -79,7 +80,7 @@ def frame_of_reference_uid(data: bytes, transfer_syntax_uid: str) -> str:
     body = plain(data, transfer_syntax_uid)
     found = _values(body, elements(body, encoding_of(transfer_syntax_uid)), {FRAME_OF_REFERENCE_UID})
     uid = found.get(FRAME_OF_REFERENCE_UID, "")
-    return uid if is_uid(uid) else ""
+    return uid if _UID_CHARACTERS.fullmatch(uid) else ""  # compared only: a component with a leading zero still pairs
 
 
 def is_uid(text: str) -> bool:

@@ -17,6 +17,9 @@ from inference.read.header import text
 
 # Longer values (pixel data) stay in the file until they are asked for; pydicom keeps the path for that.
 DEFER_ABOVE_BYTES = 65536
+# What says which instance a file is (PS3.3 C.12.1, C.7.3.1, C.7.2.1); without one of them no report can name it.
+IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+UID_CHARACTERS = 64  # PS3.5 9.1
 DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory: an index of files, no object of a study
 
 
@@ -65,7 +68,8 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
     for folder, folders, names in os.walk(path):
         folders.sort()
-        yield from (Path(folder, name) for name in sorted(names))
+        paths = (Path(folder, name) for name in sorted(names))
+        yield from (file for file in paths if file.is_file())  # a pipe or a device would be read for ever
 
 
 def _read(file: Path) -> Dataset | _NoObject:
@@ -77,7 +81,7 @@ def _read(file: Path) -> Dataset | _NoObject:
         return _NoObject.DAMAGED if _has_prefix(file) else _NoObject.OTHER
     if text(ds.file_meta, "MediaStorageSOPClassUID") == DICOMDIR:
         return _NoObject.OTHER
-    return ds if text(ds, "SOPInstanceUID") and text(ds, "StudyInstanceUID") else _NoObject.DAMAGED
+    return ds if all(0 < len(text(ds, keyword)) <= UID_CHARACTERS for keyword in IDENTITY) else _NoObject.DAMAGED
 
 
 def _has_prefix(file: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -328,6 +329,51 @@ def test_a_file_cut_in_its_header_refuses_the_study_rather_than_shorten_it(analy
     assert ended.code == 3
     assert ended.result["refusal"]["code"] == "PIXELS_UNREADABLE"
     assert "1 DICOM files cannot be read" in ended.result["refusal"]["message"]
+
+
+@pytest.mark.parametrize("keyword", ["SeriesInstanceUID", "SOPClassUID"])
+def test_a_file_that_does_not_say_what_it_is_refuses_the_study(analyze: Analyze, keyword: str) -> None:
+    study = small_study(1)
+    delattr(study[0], keyword)
+    ended = analyze(study)
+    assert (ended.code, ended.result["refusal"]["code"]) == (3, "PIXELS_UNREADABLE")
+
+
+def test_a_pipe_in_the_folder_is_not_waited_for(analyze: Analyze, tmp_path: Path) -> None:
+    folder = write(tmp_path / "piped", small_study(1))
+    os.mkfifo(folder / "pipe.dcm")
+    assert analyze(folder).code == 0
+
+
+def test_a_study_may_be_dated_later_than_the_clock(analyze: Analyze) -> None:
+    assert analyze(small_study(1), "--at", "2150-01-01").code == 0
+
+
+def test_a_given_region_that_is_none_is_a_wrong_command_line(analyze: Analyze, tmp_path: Path) -> None:
+    study = small_study(1)
+    ct = write(tmp_path / "ct", of_modality(study, "CT")[:1])
+    ended = analyze(study, "--roi", str(ct / "0000"))
+    assert ended.code == 2
+    assert "needed: a SEG or RTSTRUCT" in ended.err
+
+
+def test_a_given_region_that_does_not_fit_is_refused_and_nothing_else_is_scored(
+    analyze: Analyze, tmp_path: Path
+) -> None:
+    other = write(tmp_path / "other", of_modality(small_study(2), "SEG"))
+    ended = analyze(of_modality(small_study(1), "CT", "PT"), "--roi", str(other / "0000"))
+    assert ended.code == 3
+    assert ended.result["lesions"] == []
+
+
+def test_ct_of_another_patient_is_refused_without_naming_anybody(analyze: Analyze) -> None:
+    study = small_study(1)
+    for ds in of_modality(study, "CT"):
+        ds.PatientID = "SOMEBODY-ELSE"
+    ended = analyze(study)
+    assert (ended.code, ended.result["refusal"]["code"]) == (3, "SERIES_AMBIGUOUS")
+    assert "PatientID (0010,0020)" in ended.result["refusal"]["message"]
+    assert "SOMEBODY-ELSE" not in json.dumps(ended.result)
 
 
 def test_other_files_are_skipped_and_counted(analyze: Analyze) -> None:

@@ -47,6 +47,13 @@ def test_the_frame_of_reference_is_read_and_may_be_absent() -> None:
     assert frame_of_reference_uid(raw_data_set(secondary_capture()), EXPLICIT) == ""
 
 
+def test_a_frame_of_reference_of_bad_form_still_pairs_its_series() -> None:
+    """GE and others have written components with a leading zero; the study is not refused for it."""
+    odd = FRAME_OF_REFERENCE_UID[:-3] + ".01"
+    data = raw_data_set(ct_slices()[0]).replace(FRAME_OF_REFERENCE_UID.encode(), odd.encode())
+    assert frame_of_reference_uid(data, EXPLICIT) == odd
+
+
 @pytest.mark.parametrize("text", ["1", "1.2.3", "0.0", "2.25." + "9" * 39, "1." + "2" * 62])
 def test_uids(text: str) -> None:
     assert is_uid(text)

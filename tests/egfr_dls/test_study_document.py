@@ -1,0 +1,39 @@
+"""A study on the terminal: header values are shown as they are."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from egfr_dls.study_document import render
+
+DOCUMENT: dict[str, Any] = {
+    "study_key": "0123456789abcdef",
+    "study_instance_uid": "1.2.3",
+    "state": "REFUSED",
+    "held": False,
+    "conflict": True,
+    "instances": 3,
+    "findings": {
+        "refusal": {
+            "code": "SUV_UNITS_UNSUPPORTED",
+            "message": "Units (0054,1001) is '[/RED]'; see [study] force_seconds",
+        },
+        "series": [{"modality": "PT", "series_instance_uid": "1.2.4", "role": None, "reason": None}],
+        "warnings": [{"code": "ROI_PROPOSED", "message": "[bold]one"}],
+    },
+    "jobs": [],
+    "deliveries": [],
+    "destinations": [],
+}
+
+
+def test_brackets_of_a_header_are_no_markup() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    render(DOCUMENT, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO
+    assert "'[/RED]'; see [study] force_seconds" in shown
+    assert "[bold]one" in shown
+    assert "CONFLICT" in shown
