@@ -12,6 +12,8 @@ from rich.console import Console
 from egfr_dls import analysis, biomarkers, settings, stages
 from egfr_dls.errors import ExitCode, UsageError
 
+FIRST_YEAR = 1900
+
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
@@ -58,7 +60,11 @@ def analyze(
 def _moment(text: str | None) -> datetime | None:
     if text is None:
         return None
+    needed = "needed: ISO 8601 without a zone, 1900 or later, as 2026-01-31T09:30:00"
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=None)
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"--at {text}: not a date and time; needed: ISO 8601, as 2026-01-31T09:30:00") from error
+        raise UsageError(f"--at {text}: not a date and time; {needed}") from error
+    if moment.tzinfo is not None or moment.year < FIRST_YEAR:
+        raise UsageError(f"--at {text}: {needed}")
+    return moment

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,6 +41,14 @@ def _ae_title(text: str) -> str:
             f"{text!r} is no AE title; needed: 1 to 16 printable ASCII characters, no backslash, not only spaces"
         )
     return text
+
+
+def _regular_expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
+    return pattern
 
 
 AeTitle = Annotated[str, AfterValidator(_ae_title), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 16})]
@@ -112,7 +121,7 @@ class PetCtEgfr(_Section):
     companion_model: str | None = None
     propose_roi: bool = True
     ambiguous_roi: Literal["propose", "refuse"] = "propose"
-    roi_label_pattern: str | None = None
+    roi_label_pattern: Annotated[str, AfterValidator(_regular_expression)] | None = None
     stored_roi_is: Literal["lesion", "box"] = "lesion"
     suv_failure_policy: Literal["omit", "refuse"] = "omit"
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from egfr_dls import biomarkers, settings, study_document
-from egfr_dls.errors import UsageError
+from egfr_dls.errors import ConfigurationError, UsageError
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import Ledger, Tx, completion, deliveries, instances, jobs, results
 from egfr_dls.ledger import studies as rows
@@ -188,7 +188,12 @@ def _act(config: Path | None, study: str, action: str, effect: Callable[[Tx, str
 
 @contextmanager
 def _ledger(config: Path | None) -> Iterator[Ledger]:
-    ledger = Ledger(settings.load(config).ledger_url)
+    loaded = settings.load(config)
+    if not loaded.storage.root.is_dir():
+        raise ConfigurationError(
+            f"storage.root {loaded.storage.root} is not there; needed: that of the running service"
+        )
+    ledger = Ledger(loaded.ledger_url)
     try:
         yield ledger
     finally:

@@ -395,3 +395,10 @@ def test_networks_that_are_not_there_are_a_wrong_configuration(
     monkeypatch.setenv("EGFR_DLS_INFERENCE__MODELS", str(tmp_path / "absent"))
     ended = analyze(small_study(1), "--json")
     assert (ended.code, json.loads(ended.out)["error"]["kind"]) == (78, "configuration")
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01", "2026-01-31T09:30:00+14:00", "yesterday"])
+def test_a_moment_that_cannot_stand_in_an_object_is_a_wrong_command_line(analyze: Analyze, moment: str) -> None:
+    ended = analyze(small_study(1), "--at", moment)
+    assert ended.code == 2
+    assert "needed: ISO 8601" in ended.err

@@ -159,3 +159,8 @@ def test_digest_changes_with_what_can_change_a_score_or_a_report_and_with_nothin
     assert digest(biomarkers={"pet_ct_egfr": {"stored_roi_is": "box"}}) != plain
     assert digest(reporting={"indeterminate_band": 0.1}) != plain
     assert digest(listener={"port": 1}) == digest(biomarkers={"pet_ct_egfr": {"enabled": False}}) == plain
+
+
+def test_a_pattern_that_is_no_regular_expression_is_refused_before_a_study_comes(tmp_path: Path) -> None:
+    text = f'[storage]\nroot = "{tmp_path}"\n[biomarkers.pet_ct_egfr]\nroi_label_pattern = "("\n'
+    assert "roi_label_pattern: '(' is no regular expression" in fault(tmp_path, text)

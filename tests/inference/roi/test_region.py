@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.sr.coding import Code
 
-from egfr_dls.errors import ConfigurationError, StudyRefusedError
+from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings import PetCtEgfr
 from egfr_dls.study import RoiSource
@@ -142,12 +142,6 @@ def test_an_object_of_other_images_is_said_where_another_serves(
     with pytest.raises(StudyRefusedError, match="propose_roi is false") as refused:
         find_rois(pet, ct, [lost], PetCtEgfr(propose_roi=False), STUDY_UID)
     assert refused.value.code is RefusalCode.ROI_REFERENCE_MISSING
-
-
-def test_a_wrong_pattern_is_a_configuration_error(ct_images: list[Dataset], pet: Volume, ct: Volume) -> None:
-    seg = segmentation(ct_images, box(ct, slice(10, 20)))
-    with pytest.raises(ConfigurationError):
-        find_rois(pet, ct, [seg], PetCtEgfr(roi_label_pattern="["), STUDY_UID)
 
 
 @pytest.fixture(scope="module")
