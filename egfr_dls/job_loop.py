@@ -15,7 +15,7 @@ from egfr_dls.ledger.jobs import Effect, Job, LeaseLostError
 from egfr_dls.study import StudyState
 from egfr_dls.telemetry import error_fields, get_logger
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 1.0  # for what becomes due by time alone: a back-off, a lease that ran out
 Clock = Callable[[], float]  # UTC seconds since 1970
 
 
@@ -35,15 +35,16 @@ class Handler(Protocol):
 
 
 def run(ledger: Ledger, handler: Handler, worker: str, stop: threading.Event, clock: Clock = time.time) -> None:
-    """Work until ``stop`` is set; the job in hand is finished first."""
-    while not stop.is_set():
-        try:
-            worked = run_one(ledger, handler, worker, clock)
-        except TemporaryFailureError as error:  # the ledger itself: claim nothing, finish nothing, try again
-            get_logger().warning("ledger_unavailable", **error_fields(error))
-            worked = False
-        if not worked:
-            stop.wait(POLL_SECONDS * random.uniform(0.8, 1.2))  # jitter, not a secret
+    """Work until ``stop`` is set, and look for the next job when the ledger has changed; the job in hand is finished first."""
+    with ledger.changes() as changes:
+        while not stop.is_set():
+            try:
+                worked = run_one(ledger, handler, worker, clock)
+            except TemporaryFailureError as error:  # the ledger itself: claim nothing, finish nothing, try again
+                get_logger().warning("ledger_unavailable", **error_fields(error))
+                worked = False
+            if not worked:
+                changes.wait(stop, POLL_SECONDS * random.uniform(0.8, 1.2))  # jitter, not a secret
 
 
 def run_one(ledger: Ledger, handler: Handler, worker: str, clock: Clock = time.time) -> bool:

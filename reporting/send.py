@@ -8,6 +8,7 @@ its results at once.
 from __future__ import annotations
 
 import random
+import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,8 +17,9 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # pynetdicom makes its SOP classes at run time
 
 from egfr_dls.errors import TemporaryFailureError
@@ -39,11 +41,13 @@ from reporting.delivery_status import (
     rule_for,
 )
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 1.0  # for what becomes due by time alone
 LEASE_SECONDS = 120.0
+PROBE_FIRST_SECONDS = 1.0
 PROBE_CAP_SECONDS = 10.0  # a destination that was down is tried at least this often
 ASSOCIATE_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
+_config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as it lies on the disk: not decoded, not encoded again
 OPTIONAL_KINDS = frozenset({"roi", "pages", "map", "pdf"})
 
 
@@ -71,19 +75,24 @@ class Sender:
     def run(self, stop: threading.Event) -> None:
         """Send until ``stop`` is set; trouble with one object or with the ledger never ends the thread."""
         name = self._destination.name
-        while not stop.is_set():
-            wait = POLL_SECONDS
-            try:
-                if self.send_due(stop):
-                    wait = 0.0
-            except TemporaryFailureError as error:
-                get_logger().warning("ledger_unavailable", destination=name, **error_fields(error))
-            except Exception as error:  # noqa: BLE001  # the loop of a stage: a defect must not stop a destination for good
-                get_logger().error("sending_failed", destination=name, **error_fields(error))
-                wait = PROBE_CAP_SECONDS
-            stop.wait(wait)
+        with self._store.ledger.changes() as changes:
+            while not stop.is_set():
+                try:
+                    if not self.send_due(stop):
+                        changes.wait(stop, self._pause())
+                except TemporaryFailureError as error:
+                    get_logger().warning("ledger_unavailable", destination=name, **error_fields(error))
+                    stop.wait(POLL_SECONDS)
+                except Exception as error:  # noqa: BLE001  # the loop of a stage: a defect must not stop a destination for good
+                    get_logger().error("sending_failed", destination=name, **error_fields(error))
+                    stop.wait(PROBE_CAP_SECONDS)
         with suppress(TemporaryFailureError), self._store.ledger.begin() as tx:
             deliveries.release_destination(tx, name, self._name)
+
+    def _pause(self) -> float:
+        """Return how long to wait for a change of the ledger at most, seconds."""
+        until_probe = self._probe_at - self._clock()
+        return min(POLL_SECONDS, until_probe) if until_probe > 0 else POLL_SECONDS
 
     def send_due(self, stop: threading.Event) -> int:
         """Send what is due now; return how many objects were settled."""
@@ -91,9 +100,10 @@ class Sender:
         if now < self._probe_at:
             return 0
         with self._store.ledger.read() as tx:
-            due = deliveries.due(tx, self._destination.name, now)
+            parked = deliveries.destinations(tx).get(self._destination.name) is not None
+            due = [] if parked else deliveries.due(tx, self._destination.name, now)
         if not due:
-            return 0
+            return 0  # without a write, which would wake the senders, this one too
         with self._store.ledger.begin() as tx:
             if not self._may_send(tx):
                 return 0
@@ -103,10 +113,13 @@ class Sender:
             return 0
         self._failures = self._rejections = 0
         try:
-            return sum(self._send_one(opened, d) for d in due if not stop.is_set())
+            settled = sum(self._send_one(opened, d) for d in due if not stop.is_set())
         finally:
             if opened.is_established:
                 opened.release()
+        if not settled:  # the association was lost before the first request
+            self._probe_at = self._clock() + PROBE_FIRST_SECONDS
+        return settled
 
     def _may_send(self, tx: Tx) -> bool:
         """Take or renew the lease: there is one sender a destination, and none to a parked one."""
@@ -121,7 +134,12 @@ class Sender:
         for sop_class_uid in dict.fromkeys(d.sop_class_uid for d in due):
             ae.add_requested_context(sop_class_uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         try:
-            assoc = ae.associate(self._destination.host, self._destination.port, ae_title=self._destination.ae_title)
+            assoc = ae.associate(
+                self._destination.host,
+                self._destination.port,
+                ae_title=self._destination.ae_title,
+                evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+            )
         except OSError:
             return Unreachable("NAME_NOT_RESOLVED", parks=False)
         if assoc.is_established:
@@ -141,7 +159,7 @@ class Sender:
 
     def _not_reached(self, due: Sequence[DueDelivery], why: Unreachable) -> None:
         self._failures += 1
-        self._probe_at = self._clock() + min(2.0 ** (self._failures - 1), PROBE_CAP_SECONDS) * random.uniform(0.8, 1.0)
+        self._probe_at = self._clock() + _probe_seconds(self._failures)
         with self._store.ledger.begin() as tx:
             if why.parks:
                 deliveries.park_destination(tx, self._destination.name, why.reason)
@@ -190,10 +208,16 @@ class Sender:
     def _store_request(self, assoc: Association, due: DueDelivery, transfer_syntax: str) -> int | None:
         path: Path = self._store.objects.path(due.sha256)
         as_kept = transfer_syntax == due.transfer_syntax_uid  # else the peer takes Implicit VR only
+        content = path if as_kept else dcmread(path)
+        with path.open("rb"):  # what cannot be opened costs itself only
+            pass
         try:
-            answer = assoc.send_c_store(path if as_kept else dcmread(path))
+            answer = assoc.send_c_store(content)
         except RuntimeError:  # pynetdicom: the association ended between two objects
             return None
+        except OSError:  # half a request is out
+            assoc.abort()
+            raise
         return None if "Status" not in answer else int(answer.Status)
 
     def _retry(self, due: DueDelivery, status: int | None, rule: Rule) -> None:
@@ -244,3 +268,15 @@ class Sender:
         )
         if held_back:
             get_logger().error("report_held_back", study_key=due.study_key, destination=name, reason=reason)
+
+
+def _probe_seconds(failures: int) -> float:
+    doubled: float = PROBE_FIRST_SECONDS * 2.0 ** (failures - 1)
+    return min(doubled, PROBE_CAP_SECONDS) * random.uniform(0.8, 1.0)
+
+
+def _send_at_once(event: Event) -> None:
+    """Let no request wait for the acknowledgement of the one before (40 ms each: RFC 1122 4.2.3.2 and 4.2.3.4)."""
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

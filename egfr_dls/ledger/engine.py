@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from egfr_dls.errors import ConfigurationError, TemporaryFailureError
 from egfr_dls.ledger import schema
+from egfr_dls.ledger.changes import Changes
 
 Tx = Connection  # an open transaction
 MINIMUM_SQLITE = (3, 35)  # RETURNING
@@ -39,10 +40,10 @@ def ledger_url(text: str) -> URL:
 
 
 class Ledger:
-    """The ledger's two ways in: ``begin`` for a transaction that may write, ``read`` for one that never does."""
+    """The ledger's ways in: ``begin`` for a transaction that may write, ``read`` for one that never does, ``changes``."""
 
     def __init__(self, url: str) -> None:
-        file = Path(ledger_url(url).database or "")
+        self._file = file = Path(ledger_url(url).database or "")
         if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; needed: 3.35 or later")
         _make_file(file)
@@ -69,6 +70,12 @@ class Ledger:
         """Open a snapshot for reading."""
         with _translated(), self._reader.connect() as tx:
             yield tx
+
+    @contextmanager
+    def changes(self) -> Iterator[Changes]:
+        """Open a waiter for the calling thread; what is committed from now on wakes it."""
+        with closing(Changes(self._file)) as changes:
+            yield changes
 
     def close(self) -> None:
         """Check-point and close."""

@@ -190,6 +190,32 @@ def test_loop_waits_for_a_ledger_that_is_away(ledger: Ledger, monkeypatch: pytes
     assert [e["event"] for e in events] == ["ledger_unavailable"] * 2
 
 
+def test_loop_is_woken_by_a_job_that_another_process_adds(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_loop, "POLL_SECONDS", 3600.0)
+    idle, stop, original = threading.Event(), threading.Event(), job_loop.run_one
+
+    def watched(*arguments: Any) -> bool:
+        worked = original(*arguments)
+        if not worked:
+            idle.set()
+        return worked
+
+    monkeypatch.setattr(job_loop, "run_one", watched)
+    thread = threading.Thread(target=job_loop.run, args=(ledger, Scripted(), "w", stop))
+    thread.start()
+    try:
+        until(lambda: found(ledger) == ("done", StudyState.SCORED) and idle.is_set(), "idle")
+        other = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+        add(other, "9.9")
+        until(lambda: found(other, "9.9") == ("done", StudyState.SCORED), "done")
+        other.close()
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_locked_database_is_a_temporary_failure(ledger: Ledger, tmp_path: Path) -> None:
     other = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     event.listen(other._writer, "engine_connect", lambda c: c.connection.execute("PRAGMA busy_timeout=1"))

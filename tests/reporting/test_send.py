@@ -502,6 +502,84 @@ def test_stopped_sender_gives_its_lease_back(work: Desk) -> None:
         assert deliveries.claim_destination(tx, "pacs", "b", work.now, 1.0) == ""
 
 
+def test_sender_is_woken_by_what_is_queued(work: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(send, "POLL_SECONDS", 3600.0)
+    stop, sender, idle = threading.Event(), work.sender(), threading.Event()
+    original = sender._pause
+
+    def pause() -> float:
+        idle.set()
+        return original()
+
+    monkeypatch.setattr(sender, "_pause", pause)
+    thread = threading.Thread(target=sender.run, args=(stop,))
+    thread.start()
+    try:
+        until(lambda: work.states() == ALL_STORED and idle.is_set(), "idle")
+        work.keep(2)
+        until(lambda: work.states(2) == ALL_STORED, "delivered")
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_looking_in_vain_writes_nothing(work: Desk) -> None:
+    """Each write wakes every sender: one that wrote when it looks would wake itself for ever."""
+    other = work.sender(worker="other")
+    with work.store.ledger.begin() as tx:
+        deliveries.claim_destination(tx, "pacs", "reporter-1", work.now, 1e9)
+    with work.store.ledger.changes() as changes:
+        assert work.send(other) == 0  # the lease is another's
+        assert changes._version() == changes._seen
+        with work.store.ledger.begin() as tx:
+            deliveries.park_destination(tx, "pacs", "CALLING_AE_TITLE")
+        changes.wait(threading.Event(), 3600.0)
+        assert work.send() == 0
+        assert changes._version() == changes._seen
+
+
+def test_association_lost_before_the_first_request_is_not_opened_again_at_once(
+    work: Desk, pacs: ScriptedPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = work.sender()
+    monkeypatch.setattr(sender, "_send_one", lambda *_arguments: 0)
+    assert [work.send(sender), work.send(sender), pacs.associations] == [0, 0, 1]
+    work.now += send.PROBE_FIRST_SECONDS
+    work.send(sender)
+    assert pacs.associations == 2
+
+
+def test_requests_leave_without_waiting_for_an_acknowledgement(work: Desk) -> None:
+    with work.store.ledger.read() as tx:
+        opened = work.sender()._open(deliveries.due(tx, "pacs", work.now))
+    assert isinstance(opened, Association)
+    assert opened.dul.socket is not None
+    assert opened.dul.socket.socket is not None
+    assert opened.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    opened.release()
+
+
+def test_disk_that_fails_in_the_middle_of_an_object_costs_the_association(
+    work: Desk, pacs: ScriptedPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Association.send_c_store
+
+    def fails(assoc: Association, content: Path) -> object:
+        if dcmread(content).SOPInstanceUID == PAGES:
+            raise OSError(5, "Input/output error")
+        return original(assoc, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Association, "send_c_store", fails)
+        assert work.send() == 2
+    rows = work.rows()
+    assert (rows["pages"].state, rows["pages"].reason) == ("queued", "BYTES_UNREADABLE")
+    assert (rows["report"].state, rows["report"].attempts) == ("queued", 0)
+    work.now += 40
+    work.send()
+    assert work.states() == ALL_STORED
+
+
 def test_defect_and_ledger_trouble_never_end_a_destination(work: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     sender, stop = work.sender(), threading.Event()
     troubles: list[Exception] = [TemporaryFailureError("locked"), ValueError("DOE^JOHN")]
