@@ -96,11 +96,20 @@ class ReportContext:
         return next((e for e in self.evidence.lesions if e.label == lesion.label), None)
 
     def image(self, sop_instance_uid: str) -> Dataset:
-        """Return the slim header copy of a source image.
+        """Return the slim header copy of a source image, made once; nobody changes it.
 
         Raises
         ------
         KeyError
             the caller did not give the header of an instance that the findings name
         """
-        return source_header.evidence_copy(self.sources.images[sop_instance_uid], self.findings.study_instance_uid)
+        copy = self._copies.get(sop_instance_uid)
+        if copy is None:
+            source = self.sources.images[sop_instance_uid]
+            copy = source_header.evidence_copy(source, self.findings.study_instance_uid)
+            self._copies[sop_instance_uid] = copy
+        return copy
+
+    @cached_property
+    def _copies(self) -> dict[str, Dataset]:
+        return {}

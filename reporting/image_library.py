@@ -6,14 +6,13 @@ must be reportable whatever the header holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from highdicom.sr import (
     CodeContentItem,
     CodedConcept,
     ContainerContentItem,
-    ContentItem,
-    ContentSequence,
     ImageContentItem,
     NumContentItem,
     RelationshipTypeValues,
@@ -24,6 +23,7 @@ from pydicom.sr.coding import Code
 
 from egfr_dls import codes
 from egfr_dls.codes import DIRECTION_COSINE, MILLIMETRE, PIXELS
+from reporting.encoded_items import encoded, set_content
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 DESCRIBES = RelationshipTypeValues.HAS_ACQ_CONTEXT
@@ -48,12 +48,13 @@ DESCRIPTORS: tuple[tuple[Code, Code, str, int | None], ...] = (
 )
 
 
+@lru_cache(maxsize=512)
 def concept(code: Code) -> CodedConcept:
-    """Return a code as highdicom's content items take it."""
+    """Return a code as highdicom's content items take it; nobody changes one."""
     return CodedConcept(code.value, code.scheme_designator, code.meaning)
 
 
-def image_library(images: Sequence[Dataset]) -> ContainerContentItem:
+def image_library(images: Sequence[Dataset]) -> Dataset:
     """Return the library container; one group for each series, in the order given.
 
     Parameters
@@ -61,41 +62,60 @@ def image_library(images: Sequence[Dataset]) -> ContainerContentItem:
     images
         at least one evidence copy: OHIF reads into the first group without looking
     """
-    library = ContainerContentItem(concept(codes.IMAGE_LIBRARY), relationship_type=CONTAINS)
-    library.ContentSequence = ContentSequence(
-        [
-            _group([image for image in images if image.SeriesInstanceUID == series])
-            for series in dict.fromkeys(image.SeriesInstanceUID for image in images)
-        ]
-    )
+    by_series: dict[str, list[Dataset]] = {}
+    for image in images:
+        by_series.setdefault(image.SeriesInstanceUID, []).append(image)
+    library = _container(codes.IMAGE_LIBRARY)
+    set_content(library, (_group(group) for group in by_series.values()))
     return library
 
 
-def _group(images: Iterable[Dataset]) -> ContainerContentItem:
-    group = ContainerContentItem(concept(codes.IMAGE_LIBRARY_GROUP), relationship_type=CONTAINS)
-    group.ContentSequence = ContentSequence([_entry(image) for image in images])
-    return group
+def _container(name: Code) -> ContainerContentItem:
+    return ContainerContentItem(concept(name), is_content_continuous=False, relationship_type=CONTAINS)
 
 
-def _entry(image: Dataset) -> ImageContentItem:
+def _group(images: Iterable[Dataset]) -> bytes:
+    group = _container(codes.IMAGE_LIBRARY_GROUP)
+    set_content(group, (_entry(image) for image in images))
+    return encoded(group)
+
+
+def _entry(image: Dataset) -> bytes:
     entry = ImageContentItem(concept(codes.SOURCE), image.SOPClassUID, image.SOPInstanceUID, relationship_type=CONTAINS)
     descriptors = list(_descriptors(image))
     if descriptors:
-        entry.ContentSequence = ContentSequence(descriptors)
-    return entry
+        set_content(entry, descriptors)
+    return encoded(entry)
 
 
-def _descriptors(image: Dataset) -> Iterable[ContentItem]:
+def _descriptors(image: Dataset) -> Iterator[bytes]:
     modality = codes.MODALITIES.get(image.get("Modality", ""))
     if modality is not None:
-        yield CodeContentItem(concept(codes.MODALITY), concept(modality), relationship_type=DESCRIBES)
+        yield _modality(modality)
     if image.get("FrameOfReferenceUID"):
-        yield UIDRefContentItem(
-            concept(codes.FRAME_OF_REFERENCE), image.FrameOfReferenceUID, relationship_type=DESCRIBES
-        )
-    for name, unit, keyword, index in DESCRIPTORS:
+        yield _frame_of_reference(str(image.FrameOfReferenceUID))
+    for place, (_, _, keyword, index) in enumerate(DESCRIPTORS):
         value = image.get(keyword)
         if value is None or (index is not None and index >= len(value)):
             continue
-        number = value if index is None else value[index]
-        yield NumContentItem(concept(name), float(number), concept(unit), relationship_type=DESCRIBES)
+        yield _number(place, repr(float(value if index is None else value[index])))
+
+
+# -- what is the same for many images is built and encoded once
+
+
+@lru_cache(maxsize=16)
+def _modality(modality: Code) -> bytes:
+    return encoded(CodeContentItem(concept(codes.MODALITY), concept(modality), relationship_type=DESCRIBES))
+
+
+@lru_cache(maxsize=64)
+def _frame_of_reference(uid: str) -> bytes:
+    return encoded(UIDRefContentItem(concept(codes.FRAME_OF_REFERENCE), uid, relationship_type=DESCRIBES))
+
+
+@lru_cache(maxsize=4096)
+def _number(place: int, number: str) -> bytes:
+    """Return a descriptor by its place in the table; the number as text, for which 0.0 and -0.0 differ."""
+    name, unit, _, _ = DESCRIPTORS[place]
+    return encoded(NumContentItem(concept(name), float(number), concept(unit), relationship_type=DESCRIBES))

@@ -84,7 +84,7 @@ def _images(context: ReportContext, held: list[Segment]) -> list[Dataset]:
     A slice thickness that the source lacks (type 2) is the distance of its slices.
     """
     uids = dict.fromkeys(uid for _, evidence in held for uid in evidence.mask_sop_instance_uids)
-    images = sorted((context.image(uid) for uid in uids), key=slice_position_mm)
+    images = sorted((Dataset(context.image(uid)) for uid in uids), key=slice_position_mm)
     gaps = np.diff([slice_position_mm(image) for image in images])
     for image in images:
         if not image.get("SliceThickness"):

@@ -38,6 +38,7 @@ from egfr_dls import PRODUCT_NAME, codes
 from egfr_dls.findings import ModelUse
 from egfr_dls.uids import OBJECT_KINDS
 from reporting.context import Predecessor, ReportContext
+from reporting.encoded_items import keep_encoding
 from reporting.header import stamp
 from reporting.identity import kind_series_uid
 from reporting.image_library import CONTAINS, concept, image_library
@@ -106,7 +107,9 @@ def build(
     completion
         Completion Flag Description (0040,A492) of a partial report; None: the report is complete
     """
-    root = _root(context, groups, evaluations, library)
+    root = _root(context, groups)
+    *observed, measurements = root.ContentSequence
+    root.ContentSequence = ContentSequence(observed)
     predecessor = context.revision.predecessor
     evidence = [*library, *further_evidence]
     ds = Comprehensive3DSR(
@@ -124,9 +127,13 @@ def build(
     )
     if completion is not None:
         ds.CompletionFlagDescription = completion[:64]
+    ds.ContentSequence = [*observed, measurements, _evaluations(evaluations)]
     _separate(ds)
     _name_classes(ds, evidence)
-    return stamp(ds, context, KIND)
+    ds.ContentSequence.insert(len(observed), image_library(library))  # template order: library, then groups
+    stamp(ds, context, KIND)
+    keep_encoding(ds)
+    return ds
 
 
 def _of_known_class(image: Dataset) -> Dataset:
@@ -149,23 +156,21 @@ def _name_classes(ds: Dataset, evidence: Iterable[Dataset]) -> None:
     ds.walk(name_class)
 
 
-def _root(
-    context: ReportContext, groups: Sequence[Group], evaluations: Iterable[ContentItem], library: Sequence[Dataset]
-) -> Dataset:
+def _root(context: ReportContext, groups: Sequence[Group]) -> Dataset:
+    """Return TID 1500 with its observer, procedure and measurement groups."""
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_observer(context)),
         procedure_reported=concept(codes.FDG_PET_CT),
         imaging_measurements=list(groups),
         title=concept(codes.IMAGING_MEASUREMENT_REPORT),
     )
-    root = report[0]
-    measurements = root.ContentSequence.pop(len(root.ContentSequence) - 1)  # template order: library, then groups
-    root.ContentSequence.append(image_library(library))
-    root.ContentSequence.append(measurements)
+    return report[0]
+
+
+def _evaluations(evaluations: Iterable[ContentItem]) -> ContainerContentItem:
     container = ContainerContentItem(concept(codes.QUALITATIVE_EVALUATIONS), relationship_type=CONTAINS)
     container.ContentSequence = ContentSequence(list(evaluations))
-    root.ContentSequence.append(container)
-    return root
+    return container
 
 
 def _observer(context: ReportContext) -> ObserverContext:
