@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,9 +25,10 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not yet."""
+    """Not yet. ``until``, UTC seconds: when it is worth asking again, if nothing comes meanwhile."""
 
     reason: WaitReason
+    until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,14 @@ def decide(study: StudySnapshot, now: float, settings: Study, rules: Sequence[Bi
     rule = next((r for r in rules if any(s.modality == r.asks_for for s in study.series)), None)
     if study.open_associations:
         return Wait(WaitReason.OPEN_ASSOCIATION)
-    if now - study.last_instance_at < settings.quiet_seconds:
-        return Wait(WaitReason.QUIET_TIME)
+    if now < (quiet_from := study.last_instance_at + settings.quiet_seconds):
+        return Wait(WaitReason.QUIET_TIME, quiet_from)
     if rule is None:
         return NotApplicable()  # a later instance reopens it
     if _has_pair(study, rule) and not study.interrupted:
         return Complete(rule.name)
-    if now - study.first_seen_at < settings.force_seconds:
-        return Wait(WaitReason.INTERRUPTED if study.interrupted else WaitReason.PAIR_MISSING)
+    if now < (forced_at := study.first_seen_at + settings.force_seconds):
+        return Wait(WaitReason.INTERRUPTED if study.interrupted else WaitReason.PAIR_MISSING, forced_at)
     if settings.force_action == "wait":
         return Wait(WaitReason.OPERATOR)
     return Complete(rule.name, settings.force_action)

@@ -5,6 +5,8 @@ The transaction itself is ``egfr_dls.ledger.completion``'s.
 
 from __future__ import annotations
 
+import math
+
 from egfr_dls.biomarkers import enabled_rules
 from egfr_dls.ledger import Ledger, Tx, completion, studies
 from egfr_dls.settings import Settings
@@ -21,17 +23,22 @@ class Completion:
         self._settings = settings
         self._rules = enabled_rules(settings)
 
-    def apply(self, now: float) -> int:
-        """Decide on every study that receives, each in a transaction of its own; return how many left RECEIVING.
+    def apply(self, now: float) -> float:
+        """Decide on every study that receives, each that leaves RECEIVING in a transaction of its own.
 
         The caller has indexed every record. ``now`` is UTC seconds.
+
+        Returns
+        -------
+        when a quiet time or force time ends next, UTC seconds; infinity where none runs
         """
         with self._ledger.read() as tx:
-            due = [s.study_instance_uid for s in studies.receiving(tx) if not isinstance(self._decide(s, now), Wait)]
-        for study_instance_uid in due:
-            with self._ledger.begin() as tx:
-                self._apply_one(tx, study_instance_uid, now)
-        return len(due)
+            decisions = {s.study_instance_uid: self._decide(s, now) for s in studies.receiving(tx)}
+        for study_instance_uid, decision in decisions.items():
+            if not isinstance(decision, Wait):
+                with self._ledger.begin() as tx:
+                    self._apply_one(tx, study_instance_uid, now)
+        return min((d.until for d in decisions.values() if isinstance(d, Wait)), default=math.inf)
 
     def _decide(self, snapshot: studies.StudySnapshot, now: float) -> Decision:
         return decide(snapshot, now, self._settings.study, self._rules)

@@ -19,12 +19,22 @@ def utc_now() -> datetime:
 
 
 class Reception:
-    """Turns received bytes into durable records of the spool. Every method may be called from any thread."""
+    """Turns received bytes into durable records of the spool. Every method may be called from any thread.
 
-    def __init__(self, spool: Spool, min_free_bytes: int, now: Callable[[], datetime] = utc_now) -> None:
+    ``ring`` is called when an association was released: there is something whole to index.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        min_free_bytes: int,
+        now: Callable[[], datetime] = utc_now,
+        ring: Callable[[], None] = lambda: None,
+    ) -> None:
         self._spool = spool
         self._min_free_bytes = min_free_bytes
         self._now = now
+        self._ring = ring
 
     def store(self, accepted: Accepted, command: StoreCommand, meta: bytes, data: bytes) -> Answer:
         """Make one instance durable and return what the sender hears.
@@ -55,6 +65,7 @@ class Reception:
             self._spool.append(AssociationReleased(association_id, self._now()), [])
         except SpoolWriteError as error:
             get_logger().warning("release_not_recorded", association=association_id, **error_fields(error))
+        self._ring()
 
     def _keep(self, accepted: Accepted, command: StoreCommand, meta: bytes, data: bytes) -> None:
         facts = read_facts(data, command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import threading
 import time
@@ -21,7 +22,8 @@ from listener.receiver import Receiver
 from listener.reception import Reception
 from listener.scp import PynetdicomReceiver
 
-TICK_SECONDS = 0.25
+TICK_SECONDS = 0.25  # between two ticks at most
+GAP_SECONDS = 0.05  # at least: releases in quick succession are entered together
 STOP_SECONDS = 0.5
 PASSES = 8  # of the indexer in one tick, at most
 
@@ -35,9 +37,10 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
         before the first association is accepted
     """
     with open_store(settings) as store, _sole_listener(settings.storage.root):
-        receiver = _receiver(settings, store)
+        bell = threading.Event()
+        receiver = _receiver(settings, store, bell)
         intake = Intake(store.ledger, store.spool, store.site_key, worker)
-        indexer = Indexer(intake, Completion(store.ledger, settings), receiver.ended)
+        indexer = Indexer(intake, Completion(store.ledger, settings), receiver.ended, bell)
         indexer.recover(stop)
         receiver.start()
         get_logger().info("listening", port=receiver.port, peers=len(settings.listener.peers))
@@ -49,19 +52,32 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
 
 
 class Indexer:
-    """The thread that indexes and completes. Trouble with the ledger never stops the receiver: it is tried again."""
+    """The thread that indexes and completes. Trouble with the ledger never stops the receiver: it is tried again.
+
+    Parameters
+    ----------
+    ended
+        see ``listener.receiver.Receiver.ended``
+    bell
+        set by whoever knows that an association was released; the indexer clears it
+    clock
+        UTC seconds
+    """
 
     def __init__(
         self,
         intake: Intake,
         completion: Completion,
         ended: Callable[[], Sequence[str]],
+        bell: threading.Event,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._intake = intake
         self._completion = completion
         self._ended = ended
         self._gone: list[str] = []  # ended, not yet entered
+        self._bell = bell
+        self._ask_at = math.inf  # when a quiet time or force time ends, UTC seconds
         self._clock = clock
         self._stop = threading.Event()
 
@@ -79,6 +95,7 @@ class Indexer:
             yield
         finally:
             self._stop.set()
+            self._bell.set()
             thread.join()
 
     def tick(self) -> None:
@@ -87,17 +104,21 @@ class Indexer:
         A release that a pass has seen may stand in another segment than the association's last instances, which the pass
         may have gone by before they were there. The pass after it sees them: decisions wait for a pass without a release.
         """
+        self._ask_at = math.inf
         self._gone += self._ended()
         for _ in range(PASSES):
             found = self._intake.index(self._gone)
             self._gone.clear()
             if not found.releases:
-                self._completion.apply(self._clock())
+                self._ask_at = self._completion.apply(self._clock())
                 return
 
     def _run(self) -> None:
-        while not self._stop.wait(TICK_SECONDS):
+        while not self._stop.is_set():
             self._tried(self.tick)
+            self._stop.wait(GAP_SECONDS)
+            self._bell.wait(min(TICK_SECONDS, max(0.0, self._ask_at - self._clock())))
+            self._bell.clear()  # before the tick, which sees what it was rung for
         self._tried(self.tick)
 
     def _tried(self, work: Callable[[], object]) -> bool:
@@ -109,14 +130,14 @@ class Indexer:
         return True
 
 
-def _receiver(settings: Settings, store: Store) -> Receiver:
+def _receiver(settings: Settings, store: Store, bell: threading.Event) -> Receiver:
     if settings.listener.accept_any_peer:
         get_logger().warning("any_peer_accepted")
     elif not settings.listener.peers:
         get_logger().warning("no_peers")
     floor = settings.storage.min_free_bytes
     admission = Admission(settings.listener, store.spool.free_bytes, floor)
-    return PynetdicomReceiver(settings.listener, admission, Reception(store.spool, floor))
+    return PynetdicomReceiver(settings.listener, admission, Reception(store.spool, floor, ring=bell.set))
 
 
 @contextmanager

@@ -29,27 +29,27 @@ def series(*pairs: tuple[str, str]) -> tuple[SeriesSnapshot, ...]:
     [
         # the pair, in order, and quiet
         ({}, QUIET, Complete("pet_ct_egfr")),
-        ({}, QUIET - 0.1, Wait(WaitReason.QUIET_TIME)),
-        ({}, 0.0, Wait(WaitReason.QUIET_TIME)),  # the clock was set back
+        ({}, QUIET - 0.1, Wait(WaitReason.QUIET_TIME, QUIET)),
+        ({}, 0.0, Wait(WaitReason.QUIET_TIME, QUIET)),  # the clock was set back
         ({"open_associations": 1}, QUIET, Wait(WaitReason.OPEN_ASSOCIATION)),
         ({"open_associations": 1}, FORCE, Wait(WaitReason.OPEN_ASSOCIATION)),  # never while it is being sent
         ({"series": series(("CT", OTHER), ("CT", FRAME), ("PT", FRAME))}, QUIET, Complete("pet_ct_egfr")),
         ({"series": (CT, PT, SeriesSnapshot("SEG", ""))}, QUIET, Complete("pet_ct_egfr")),
         # the sender went away
-        ({"interrupted": True}, QUIET, Wait(WaitReason.INTERRUPTED)),
-        ({"interrupted": True}, FORCE - 0.1, Wait(WaitReason.INTERRUPTED)),
+        ({"interrupted": True}, QUIET, Wait(WaitReason.INTERRUPTED, FORCE)),
+        ({"interrupted": True}, FORCE - 0.1, Wait(WaitReason.INTERRUPTED, FORCE)),
         ({"interrupted": True}, FORCE, Complete("pet_ct_egfr", "refuse")),
         # no pair
-        ({"series": (PT,)}, QUIET, Wait(WaitReason.PAIR_MISSING)),
+        ({"series": (PT,)}, QUIET, Wait(WaitReason.PAIR_MISSING, FORCE)),
         ({"series": (PT,)}, FORCE, Complete("pet_ct_egfr", "refuse")),
-        ({"series": series(("CT", OTHER), ("PT", FRAME))}, QUIET, Wait(WaitReason.PAIR_MISSING)),
-        ({"series": series(("CT", ""), ("PT", ""))}, QUIET, Wait(WaitReason.PAIR_MISSING)),  # no frame is no frame in common
+        ({"series": series(("CT", OTHER), ("PT", FRAME))}, QUIET, Wait(WaitReason.PAIR_MISSING, FORCE)),
+        ({"series": series(("CT", ""), ("PT", ""))}, QUIET, Wait(WaitReason.PAIR_MISSING, FORCE)),  # no frame in common
         # at the force time, but still arriving one association at a time
-        ({"series": (PT,), "last_instance_at": FORCE - 1}, FORCE, Wait(WaitReason.QUIET_TIME)),
+        ({"series": (PT,), "last_instance_at": FORCE - 1}, FORCE, Wait(WaitReason.QUIET_TIME, FORCE + 59)),
         # nothing asks for it
         ({"series": (CT,)}, QUIET, NotApplicable()),
         ({"series": (CT,), "interrupted": True}, QUIET, NotApplicable()),
-        ({"series": (CT,)}, QUIET - 1, Wait(WaitReason.QUIET_TIME)),
+        ({"series": (CT,)}, QUIET - 1, Wait(WaitReason.QUIET_TIME, QUIET)),
         ({"series": (CT,), "open_associations": 1}, QUIET, Wait(WaitReason.OPEN_ASSOCIATION)),
         ({"series": series(("OT", ""))}, QUIET, NotApplicable()),
         ({"series": ()}, QUIET, NotApplicable()),

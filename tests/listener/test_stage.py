@@ -1,0 +1,50 @@
+"""When the indexer works: at a release, and when a quiet time ends; not only when a tick is due."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from egfr_dls.ledger import Ledger, studies
+from egfr_dls.study import StudyState
+from listener import stage
+from listener.completion import Completion
+from tests.builders import STUDY_UID, petct_study
+from tests.listener.nodes import node_settings, running, until
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize("quiet_seconds", [0, 0.3])
+def test_study_is_complete_without_a_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet_seconds: float
+) -> None:
+    """At its release; with a quiet time, when that has passed."""
+    monkeypatch.setattr(stage, "TICK_SECONDS", 3600.0)
+    with running(node_settings(tmp_path / "root", study={"quiet_seconds": quiet_seconds})) as node:
+        assert set(node.send(petct_study())) == {0x0000}
+        until(lambda: node.state(STUDY_UID) is StudyState.COMPLETE, "complete")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger."""
+    opened = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    yield opened
+    opened.close()
+
+
+def test_completion_says_when_to_ask_again(ledger: Ledger, tmp_path: Path) -> None:
+    completion = Completion(ledger, node_settings(tmp_path, study={"quiet_seconds": 60}))
+    assert completion.apply(NOW) == math.inf
+    for uid, seen_at in (("1.2.3", NOW), ("1.2.4", NOW + 10)):
+        with ledger.begin() as tx:
+            studies.ensure(tx, uid, b"k" * 32, seen_at)
+    assert completion.apply(NOW + 20) == NOW + 60
+    assert completion.apply(NOW + 60) == NOW + 70  # the first one, which holds no PET, has left
+    assert completion.apply(NOW + 70) == math.inf
+    with ledger.read() as tx:
+        assert {row.state for row in studies.listed(tx)} == {StudyState.NOT_APPLICABLE}
