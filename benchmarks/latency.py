@@ -4,8 +4,8 @@
 
 Each round is a new service with the shipped networks: a phantom (the first study of its processes), another phantom, the study
 in FOLDER (default: the real one of the reference data, where that is found). The service's quiet time is taken off. "everything
-else" is what the service adds to reading, regions, networks and report: waiting for the release to be indexed, for the tick of
-the listener, for jobs to be claimed, and the way to the PACS. The result is Markdown; medians over the rounds.
+else" is what the service adds to reading, regions, networks and report: until the release is indexed, until jobs are claimed,
+keeping the objects, and the way of the first one to the PACS. The result is Markdown; medians over the rounds.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Indexer:
         while not self._stop.is_set():
             self._tried(self.tick)
             self._stop.wait(GAP_SECONDS)
-            self._bell.wait(min(TICK_SECONDS, max(0.0, self._ask_at - self._clock())))
+            self._bell.wait(min(TICK_SECONDS - GAP_SECONDS, max(0.0, self._ask_at - self._clock())))
             self._bell.clear()  # before the tick, which sees what it was rung for
         self._tried(self.tick)
 
