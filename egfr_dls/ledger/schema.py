@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -172,6 +173,32 @@ own_object_returned = Table(
     Column("sop_instance_uid", String(64), primary_key=True),
     Column("times", Integer, nullable=False),
     Column("last_at", Float, nullable=False),
+)
+
+commitment = Table(
+    "commitment",  # storage commitment requests of our senders (PS3.4 Annex J)
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("transaction_uid", String(64), nullable=False, index=True),
+    Column("request_sha256", String(64), nullable=False),  # of the data set of the N-ACTION as received
+    Column("request", LargeBinary, nullable=False),  # that data set, until its report has arrived
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("called_ae_title", String(16), nullable=False),
+    Column("peer_address", String(64), nullable=False),
+    Column("association_id", String(36), nullable=False, index=True),
+    Column("received_at", Float, nullable=False),
+    Column(
+        "duplicate", Boolean, nullable=False, default=False
+    ),  # another request came first under this Transaction UID
+    Column("state", String(10), nullable=False, index=True),  # egfr_dls.ledger.commitments.CommitmentState
+    Column("failures", Text, nullable=False, default="{}"),  # JSON: SOP Instance UID -> Failure Reason (0008,1197)
+    Column("due_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("sender", String(64)),  # who is reporting it now
+    Column("lease_until", Float, nullable=False, default=0.0),
+    Column("last_status", Integer),  # DIMSE status of the last N-EVENT-REPORT-RSP
+    Column("reason", String(64), nullable=False, default=""),  # named cause, never free text of a peer
 )
 
 audit = Table(
