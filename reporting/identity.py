@@ -14,7 +14,7 @@ from egfr_dls.findings import ModelUse, StudyFindings
 from egfr_dls.uids import derived_uid, device_uid, series_uid
 
 MODEL_NAME = "EGFR-DLS PET/CT"
-LIBRARIES = tuple(f"{name} {version(name)}" for name in ("highdicom", "pydicom", "matplotlib", "numpy"))
+LIBRARIES = tuple(f"{name} {version(name)}" for name in ("highdicom", "pydicom", "pillow", "matplotlib", "numpy"))
 SERIAL_DIGITS = 16  # of a digest, as Device Serial Number (0018,1000)
 
 

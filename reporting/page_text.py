@@ -1,22 +1,39 @@
-"""Set text in the fonts that matplotlib ships: which characters can be printed, how wide they are, where lines break."""
+"""Set text in DejaVu Sans: which characters can be printed, how wide they are, where lines break.
+
+Sizes are pixels of the em square. The fonts are the files that matplotlib ships; matplotlib itself is not imported. Glyphs
+are laid out one after the other (Pillow's basic layout), the same with every build of Pillow.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
-from matplotlib.font_manager import get_font
+from PIL.ImageFont import FreeTypeFont, Layout, truetype
 
-DPI = 72  # a point is a pixel
-_FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-REGULAR, BOLD = _FONTS / "DejaVuSans.ttf", _FONTS / "DejaVuSans-Bold.ttf"
+NO_CHARACTER = "\uffff"  # never a character (Unicode 23.7): drawn as what the font has no glyph for
+
+
+def _fonts() -> Path:
+    found = find_spec("matplotlib")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("matplotlib is not installed; its DejaVu fonts are needed")
+    return Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
+
+
+REGULAR, BOLD = _fonts() / "DejaVuSans.ttf", _fonts() / "DejaVuSans-Bold.ttf"
+
+
+@lru_cache(maxsize=64)
+def font(size: float, *, bold: bool = False) -> FreeTypeFont:
+    """Return the font in a size."""
+    return truetype(BOLD if bold else REGULAR, size, layout_engine=Layout.BASIC)
 
 
 def printable(text: str) -> str:
     """Return the text without control characters, and with ? for what the font has no glyph for."""
-    glyphs = _glyphs()
-    return "".join(c if ord(c) in glyphs else "?" for c in " ".join(text.split()) if c.isprintable())
+    return "".join(c if _has_glyph(c) else "?" for c in " ".join(text.split()) if c.isprintable())
 
 
 def wrapped(text: str, size: float, width: float, *, bold: bool = False) -> list[str]:
@@ -43,15 +60,17 @@ def wrapped(text: str, size: float, width: float, *, bold: bool = False) -> list
 @lru_cache(maxsize=4096)
 def word_width(word: str, size: float, *, bold: bool = False) -> float:
     """Return the advance of a word in pixels."""
-    font = get_font(str(BOLD if bold else REGULAR))
-    font.set_size(size, DPI)
-    font.set_text(word, 0.0)
-    return float(font.get_width_height()[0]) / 64 if word.strip() else size / 3
+    return font(size, bold=bold).getlength(word)
 
 
-@lru_cache(maxsize=1)
-def _glyphs() -> frozenset[int]:
-    return frozenset(get_font(str(REGULAR)).get_charmap())
+@lru_cache(maxsize=4096)
+def _has_glyph(character: str) -> bool:
+    return character == " " or _ink(character) != _ink(NO_CHARACTER)
+
+
+def _ink(character: str) -> tuple[tuple[int, int], bytes]:
+    mask = font(32.0).getmask(character)
+    return mask.size, bytes(mask)
 
 
 def _pieces(word: str, size: float, width: float, *, bold: bool) -> list[str]:
@@ -59,9 +78,10 @@ def _pieces(word: str, size: float, width: float, *, bold: bool) -> list[str]:
         return [word]
     pieces, used = [""], 0.0
     for character in word:
-        used += word_width(character, size, bold=bold) + size / 10  # ink is narrower than advance
-        if used > width and pieces[-1]:
+        advance = word_width(character, size, bold=bold)
+        if used + advance > width and pieces[-1]:
             pieces.append("")
-            used = word_width(character, size, bold=bold)
+            used = 0.0
         pieces[-1] += character
+        used += advance
     return pieces

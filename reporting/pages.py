@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from matplotlib.image import imsave
 from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pydicom import Dataset
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 
@@ -62,7 +63,9 @@ def pages_png(ds: Dataset) -> tuple[bytes, ...]:
 
 def _png(frame: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    imsave(buffer, frame, format="png", metadata={"Software": PRODUCT_NAME})
+    made_by = PngInfo()
+    made_by.add_text("Software", PRODUCT_NAME)
+    Image.fromarray(frame).save(buffer, format="png", pnginfo=made_by)
     return buffer.getvalue()
 
 

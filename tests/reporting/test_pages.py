@@ -8,9 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.image import imread
-from matplotlib.text import Text
+from PIL import Image
 from pydicom import Dataset
 
 from egfr_dls.evidence import EvidenceImages
@@ -28,7 +26,8 @@ from reporting.page_content import (
     pet_range,
     scored_slices,
 )
-from reporting.page_drawing import CUT, HEIGHT, WIDTH, draw, figure
+from reporting.page_drawing import CUT, HEIGHT, WIDTH, draw, marks
+from reporting.page_marks import Words
 from reporting.page_text import printable, word_width, wrapped
 from reporting.pages import pages_png
 from tests.builders import STUDY_UID
@@ -52,11 +51,9 @@ def said(page: Page) -> str:
     return "\n".join([page.heading, page.banner or "", *column, *(p.caption for p in page.panels), page.footer])
 
 
-def drawn(page: Page) -> list[Text]:
-    """Return the text artists of a page's sheet after drawing."""
-    drawing = figure(page)
-    FigureCanvasAgg(drawing).draw()
-    return [text for text in drawing.axes[0].texts if text.get_text()]
+def drawn(page: Page) -> list[Words]:
+    """Return the lines of text that are drawn on a page."""
+    return [mark for mark in marks(page) if isinstance(mark, Words) and mark.text]
 
 
 def long_winded() -> Case:
@@ -154,27 +151,27 @@ def test_the_edges_carry_their_anatomical_letters() -> None:
 def test_every_word_lies_on_the_sheet_and_over_no_other(variant: str) -> None:
     case = long_winded() if variant == "long" else VARIANTS[variant]()
     for page in pages(case.context)[:2]:
-        boxes = [(text.get_text(), text.get_window_extent()) for text in drawn(page)]
-        for words, box in boxes:
-            assert box.x0 >= 0, words
-            assert box.x1 <= WIDTH, words
-            assert box.y0 >= 0, words
-            assert box.y1 <= HEIGHT, words
-        for (words, box), (others, other) in combinations(boxes, 2):
-            overlap_x = min(box.x1, other.x1) - max(box.x0, other.x0)
-            overlap_y = min(box.y1, other.y1) - max(box.y0, other.y0)
-            assert not (overlap_x > 1 and overlap_y > 3), f"{words!r} over {others!r}"
+        boxes = [(words.text, words.box) for words in drawn(page)]
+        for words, (x0, y0, x1, y1) in boxes:
+            assert x0 >= 0, words
+            assert x1 <= WIDTH, words
+            assert y0 >= 0, words
+            assert y1 <= HEIGHT, words
+        for (words, (x0, y0, x1, y1)), (others, (left, upper, right, lower)) in combinations(boxes, 2):
+            overlap_x = min(x1, right) - max(x0, left)
+            overlap_y = min(y1, lower) - max(y0, upper)
+            assert not (overlap_x > 1 and overlap_y > 1), f"{words!r} over {others!r}"
 
 
 def test_what_does_not_fit_is_said_to_stand_in_the_report() -> None:
-    assert CUT in [text.get_text() for text in drawn(pages(long_winded().context)[0])]
-    assert CUT not in [text.get_text() for text in drawn(pages(scored().context)[0])]
+    assert CUT in [words.text for words in drawn(pages(long_winded().context)[0])]
+    assert CUT not in [words.text for words in drawn(pages(scored().context)[0])]
 
 
 @pytest.mark.parametrize("case", [scored(), long_winded()], ids=["short", "long"])
 def test_that_it_is_no_molecular_test_stands_directly_below_the_score(case: Case) -> None:
     """However much there is to say: the end of the column is cut, this is not."""
-    words = [text.get_text() for text in drawn(pages(case.context)[0])]
+    words = [line.text for line in drawn(pages(case.context)[0])]
     below = " ".join(words[words.index("0.7098") + 1 :])
     assert below.startswith("An image score is not a molecular test and does not replace one.")
 
@@ -205,8 +202,9 @@ def test_the_object_holds_the_drawn_pages() -> None:
     ds = case.build()["pages"].dataset
     assert (ds.NumberOfFrames, ds.Rows, ds.Columns, ds.PhotometricInterpretation) == (4, HEIGHT, WIDTH, "RGB")
     assert list(ds.PageNumberVector) == [1, 2, 3, 4]
-    summary = np.rint(imread(io.BytesIO(pages_png(ds)[0]))[:, :, :3] * 255).astype(np.uint8)
-    assert np.array_equal(summary, draw(pages(case.context)[0]))
+    summary = Image.open(io.BytesIO(pages_png(ds)[0]))
+    assert summary.info == {"Software": "egfr-dls"}
+    assert np.array_equal(np.asarray(summary), draw(pages(case.context)[0]))
 
 
 def test_the_object_names_its_sources_and_that_words_are_burned_in() -> None:
