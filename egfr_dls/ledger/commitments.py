@@ -149,9 +149,14 @@ def held(tx: Tx, sop_instance_uids: Collection[str]) -> dict[str, frozenset[str]
     return {uid: frozenset(classes) for uid, classes in found.items()}
 
 
-def settle(tx: Tx, commitment_id: int, failures: Mapping[str, int], now: float) -> None:
-    """Record the decision; the report is due at once."""
-    _move(tx, commitment_id, CommitmentState.SETTLED, failures=json.dumps(dict(failures)), due_at=now)
+def settle(tx: Tx, commitment_id: int, failures: Mapping[str, int], now: float) -> bool:
+    """Record the decision, so that the report is due at once; False if another indexer was there first."""
+    decided = tx.execute(
+        update(commitment)
+        .where(commitment.c.id == commitment_id, commitment.c.state == CommitmentState.REQUESTED)
+        .values(state=CommitmentState.SETTLED, failures=json.dumps(dict(failures)), due_at=now)
+    )
+    return decided.rowcount == 1
 
 
 def due(tx: Tx, now: float, limit: int = 16) -> list[DueReport]:
