@@ -48,7 +48,8 @@ class SpoolRef:
 class ReceivedInstance:
     """One durable instance: the spool's record header, which is also its index row.
 
-    Modality (0008,0060) and the UIDs are those of the data set; ``received_at`` is UTC.
+    Modality (0008,0060) and the UIDs are those of the data set; ``frame_of_reference_uid`` (0020,0052) is empty where it
+    has none; ``received_at`` is UTC.
     """
 
     sop_class_uid: str
@@ -62,6 +63,7 @@ class ReceivedInstance:
     peer_address: str
     association_id: str
     received_at: datetime
+    frame_of_reference_uid: str = ""
 
 
 class RoiSource(StrEnum):

@@ -1,16 +1,18 @@
-"""Walks over an encoded data set without decoding it and without recursion, whatever the nesting.
+"""Walks over an encoded data set as it arrives, without decoding it and without recursion, whatever the nesting.
 
 pydicom reads nested sequences of undefined length by recursion, so a small file can exhaust the stack; here
 nesting is a list of the delimiters that are still owed. Values are jumped over by their length, so the cost
-is a few hundred small steps for an image.
+is a few hundred small steps for an image. Between two pieces only the unfinished element is kept: its header and, if it is
+asked for, the beginning of its value.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -19,8 +21,11 @@ from listener.status import Fault, InstanceRefusedError
 UNDEFINED = 0xFFFFFFFF
 MAX_DEPTH = 64  # sequences inside sequences; the deepest of the standard's (SR content) stay below 20
 MAX_INFLATED_BYTES = 1024**3
-_CHUNK = 1024**2
+VALUE_BYTES = 128  # of a value that is asked for, twice the longest UID
+_INFLATED_AT_ONCE, _DEFLATED_AT_ONCE = 1024**2, 64 * 1024
 
+_LONG_HEADER, _SHORT_HEADER = 12, 8  # bytes of tag, VR and length (PS3.5 7.1.2, 7.1.3)
+_DELIMITATION = 0xFFFE  # group of items and delimiters, which have no VR (PS3.5 7.5)
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 table 7.5-1
 # VRs whose length field has 16 bits; all others, known or to come, have 2 reserved bytes and 32 bits (PS3.5 7.1.2)
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
@@ -38,14 +43,8 @@ IMPLICIT_LITTLE = Encoding(implicit=True, order="<")
 EXPLICIT_LITTLE = Encoding(implicit=False, order="<")
 EXPLICIT_BIG = Encoding(implicit=False, order=">")
 
-
-@dataclass(frozen=True, slots=True)
-class Element:
-    """A top-level element: ``tag`` ggggeeee, and where its value lies; ``length`` is None for an undefined one."""
-
-    tag: int
-    start: int
-    length: int | None
+_HEADER = {order: struct.Struct(f"{order}HH2sH").unpack_from for order in "<>"}  # group, element, VR, 16-bit length
+_LENGTH = {order: struct.Struct(f"{order}I").unpack_from for order in "<>"}
 
 
 def encoding_of(transfer_syntax_uid: str) -> Encoding:
@@ -55,88 +54,164 @@ def encoding_of(transfer_syntax_uid: str) -> Encoding:
     return EXPLICIT_BIG if transfer_syntax_uid == ExplicitVRBigEndian else EXPLICIT_LITTLE
 
 
-def plain(data: bytes, transfer_syntax_uid: str, limit: int = MAX_INFLATED_BYTES) -> bytes:
-    """Return the data set itself: inflated where the transfer syntax is deflated (PS3.5 A.5), else as it is.
+class Scanner(Protocol):
+    """Checks a data set from its first byte to its last while it arrives; after a fault it is of no more use."""
 
-    Raises
-    ------
-    InstanceRefusedError
-        INFLATED_TOO_LARGE (``limit`` is in bytes), CUT_SHORT or MALFORMED
+    def feed(self, data: memoryview) -> None:
+        """Take the next bytes, cut anywhere; nothing refers to them after the return.
+
+        Raises
+        ------
+        InstanceRefusedError
+            MALFORMED: a delimiter that was not owed, a VR that is none; NESTED_TOO_DEEP; INFLATED_TOO_LARGE
+        """
+
+    def finish(self) -> dict[int, bytes]:
+        """Return the top-level elements that were asked for: tag ggggeeee -> first bytes of the value.
+
+        Raises
+        ------
+        InstanceRefusedError
+            CUT_SHORT: a value or a delimiter lies beyond the end
+        """
+
+
+def scanner(transfer_syntax_uid: str, wanted: Container[int]) -> Scanner:
+    """Return a scanner for a data set in this transfer syntax that looks for the wanted tags (ggggeeee)."""
+    walk = DataSetScanner(encoding_of(transfer_syntax_uid), wanted)
+    return InflatingScanner(walk) if transfer_syntax_uid == DeflatedExplicitVRLittleEndian else walk
+
+
+class DataSetScanner:
+    """The walk; see ``Scanner``. A wanted element of undefined length has an empty value.
+
+    Parameters
+    ----------
+    value_bytes
+        how much of a wanted value is kept
     """
-    if transfer_syntax_uid != DeflatedExplicitVRLittleEndian:
-        return data
-    inflater, parts, size = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
-    try:
-        while not inflater.eof and data:
-            parts.append(inflater.decompress(data, _CHUNK))
-            data, size = inflater.unconsumed_tail, size + len(parts[-1])
-            if size > limit:
-                raise InstanceRefusedError(Fault.INFLATED_TOO_LARGE)
-    except zlib.error as error:
-        raise InstanceRefusedError(Fault.MALFORMED) from error
-    if not inflater.eof:
-        raise InstanceRefusedError(Fault.CUT_SHORT)
-    return b"".join(parts)
 
+    def __init__(self, encoding: Encoding, wanted: Container[int], value_bytes: int = VALUE_BYTES) -> None:
+        self._encoding = encoding
+        self._wanted = wanted
+        self._value_bytes = value_bytes
+        self._owed: list[tuple[int, Encoding]] = []  # delimiter, and the encoding that holds again after it
+        self._values: dict[int, bytes] = {}
+        self._rest = b""  # an element that is not whole yet
+        self._skip = 0  # bytes of a value that are still to come and need not be looked at
 
-def elements(data: bytes, encoding: Encoding) -> Iterator[Element]:
-    """Yield the top-level elements of a data set, checked to its last byte.
+    def feed(self, data: memoryview) -> None:
+        """Take the next bytes."""
+        position = self._skip
+        if self._rest:  # the walk over its end brings the position back into the data
+            joint = self._rest + bytes(data[: _LONG_HEADER + self._value_bytes])
+            walked = self._walk(joint, 0)
+            if not walked:
+                self._rest = joint
+                return
+            position, self._rest = walked - len(self._rest), b""
+        if position < len(data):
+            position = self._walk(data, position)
+            self._rest = bytes(data[position:])
+        self._skip = max(0, position - len(data))
 
-    Raises
-    ------
-    InstanceRefusedError
-        CUT_SHORT: a value or a delimiter lies beyond the end; MALFORMED: a delimiter that was not owed, a VR that is
-        none; NESTED_TOO_DEEP
-    """
-    owed: list[tuple[int, Encoding]] = []  # delimiter, and the encoding that holds again after it
-    position, end = 0, len(data)
-    while position < end:
-        if end - position < 8:
-            if any(data[position:]):
-                raise InstanceRefusedError(Fault.CUT_SHORT)
-            break  # a few padding zeros, as some writers leave them
-        tag, vr, length, start = _header(data, position, encoding)
-        position = start
+    def finish(self) -> dict[int, bytes]:
+        """Return what was found."""
+        padding = len(self._rest) < _SHORT_HEADER and not any(self._rest)  # a few zeros, as some writers leave them
+        if self._skip or self._owed or not padding:
+            raise InstanceRefusedError(Fault.CUT_SHORT)
+        return self._values
+
+    def _walk(self, data: bytes | memoryview, position: int) -> int:
+        """Go on as far as elements are whole, and return the position of the next one; it may lie behind the data."""
+        encoding = None
+        while encoding is not self._encoding:
+            encoding = self._encoding
+            position = self._stretch(data, position)
+        return position
+
+    def _stretch(self, data: bytes | memoryview, position: int) -> int:
+        """Walk until the data end or the encoding changes."""
+        encoding, owed, wanted, end = self._encoding, self._owed, self._wanted, len(data)
+        implicit, header_at, length_at = encoding.implicit, _HEADER[encoding.order], _LENGTH[encoding.order]
+        while end - position >= _SHORT_HEADER:
+            group, element, vr, length = header_at(data, position)
+            start = position + _SHORT_HEADER
+            if implicit or group == _DELIMITATION:
+                (length,) = length_at(data, position + 4)
+            elif vr not in _SHORT_VRS:
+                if not (vr.isalpha() and vr.isupper()):
+                    raise InstanceRefusedError(Fault.MALFORMED)
+                if end - position < _LONG_HEADER:
+                    break
+                (length,) = length_at(data, position + 8)
+                start = position + _LONG_HEADER
+            tag = group << 16 | element
+            if length == UNDEFINED or tag in (_ITEM_END, _SEQUENCE_END):
+                self._nest(tag, vr)
+                position = start
+                if self._encoding is not encoding:
+                    break
+                continue
+            if not owed and tag in wanted:
+                stop = start + min(length, self._value_bytes)
+                if stop > end:
+                    break
+                self._values[tag] = bytes(data[start:stop])
+            position = start + length
+        return position
+
+    def _nest(self, tag: int, vr: bytes) -> None:
+        """Go into a sequence or an item of undefined length, or out of it."""
         if tag in (_ITEM_END, _SEQUENCE_END):
-            encoding = _paid(owed, tag)
-        elif length == UNDEFINED:
-            if not owed:
-                yield Element(tag, start, None)
-            owed.append((_ITEM_END if tag == _ITEM else _SEQUENCE_END, encoding))
-            if len(owed) > 2 * MAX_DEPTH:
-                raise InstanceRefusedError(Fault.NESTED_TOO_DEEP)
-            if vr == b"UN":
-                encoding = IMPLICIT_LITTLE  # PS3.5 6.2.2, note 4
-        else:
-            position += length
-            if position > end:
-                raise InstanceRefusedError(Fault.CUT_SHORT)
-            if not owed:
-                yield Element(tag, start, length)
-    if owed:
-        raise InstanceRefusedError(Fault.CUT_SHORT)
+            if not self._owed or self._owed[-1][0] != tag:
+                raise InstanceRefusedError(Fault.MALFORMED)
+            self._encoding = self._owed.pop()[1]
+            return
+        if not self._owed and tag in self._wanted:
+            self._values[tag] = b""
+        self._owed.append((_ITEM_END if tag == _ITEM else _SEQUENCE_END, self._encoding))
+        if len(self._owed) > 2 * MAX_DEPTH:
+            raise InstanceRefusedError(Fault.NESTED_TOO_DEEP)
+        if vr == b"UN":
+            self._encoding = IMPLICIT_LITTLE  # PS3.5 6.2.2, note 4
 
 
-def _header(data: bytes, position: int, encoding: Encoding) -> tuple[int, bytes, int, int]:
-    """Return tag, VR (empty if not written), length and the position of the value."""
-    group, element = struct.unpack_from(f"{encoding.order}HH", data, position)
-    tag = group << 16 | element
-    if encoding.implicit or group == 0xFFFE:
-        (length,) = struct.unpack_from(f"{encoding.order}I", data, position + 4)
-        return tag, b"", length, position + 8
-    vr = data[position + 4 : position + 6]
-    if vr in _SHORT_VRS:
-        (length,) = struct.unpack_from(f"{encoding.order}H", data, position + 6)
-        return tag, vr, length, position + 8
-    if not (vr.isalpha() and vr.isupper()):
-        raise InstanceRefusedError(Fault.MALFORMED)
-    if len(data) - position < 12:
-        raise InstanceRefusedError(Fault.CUT_SHORT)
-    (length,) = struct.unpack_from(f"{encoding.order}I", data, position + 8)
-    return tag, vr, length, position + 12
+class InflatingScanner:
+    """Inflates what arrives (PS3.5 A.5) and walks over it, a piece at a time; see ``Scanner``.
 
+    Parameters
+    ----------
+    limit
+        bytes of the inflated data set
+    """
 
-def _paid(owed: list[tuple[int, Encoding]], tag: int) -> Encoding:
-    if not owed or owed[-1][0] != tag:
-        raise InstanceRefusedError(Fault.MALFORMED)
-    return owed.pop()[1]
+    def __init__(self, walk: DataSetScanner, limit: int = MAX_INFLATED_BYTES) -> None:
+        self._walk = walk
+        self._left = limit
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def feed(self, data: memoryview) -> None:
+        """Take the next bytes; what follows the end of the compressed stream is padding."""
+        for at in range(0, len(data), _DEFLATED_AT_ONCE):
+            self._inflate(data[at : at + _DEFLATED_AT_ONCE])
+
+    def _inflate(self, deflated: bytes | memoryview) -> None:
+        while not self._inflater.eof:
+            try:
+                inflated = self._inflater.decompress(deflated, _INFLATED_AT_ONCE)
+            except zlib.error as error:
+                raise InstanceRefusedError(Fault.MALFORMED) from error
+            self._left -= len(inflated)
+            if self._left < 0:
+                raise InstanceRefusedError(Fault.INFLATED_TOO_LARGE)
+            self._walk.feed(memoryview(inflated))
+            if len(inflated) < _INFLATED_AT_ONCE:
+                break
+            deflated = self._inflater.unconsumed_tail
+
+    def finish(self) -> dict[int, bytes]:
+        """Return what was found."""
+        if not self._inflater.eof:
+            raise InstanceRefusedError(Fault.CUT_SHORT)
+        return self._walk.finish()

@@ -7,10 +7,9 @@ their form, the modality for its characters.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from listener.dataset import Element, elements, encoding_of, plain
+from listener.dataset import scanner
 from listener.status import Fault, InstanceRefusedError
 
 SOP_CLASS_UID = 0x00080016
@@ -29,17 +28,23 @@ _MISSING: dict[int, Fault] = {
     STUDY_INSTANCE_UID: Fault.NO_STUDY_UID,
     SERIES_INSTANCE_UID: Fault.NO_SERIES_UID,
 }
+_WANTED = frozenset({*_MISSING, MODALITY, FRAME_OF_REFERENCE_UID})
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """What a data set says of itself; ``modality`` is empty where (0008,0060) is absent or no code string."""
+    """What a data set says of itself.
+
+    ``modality`` is empty where (0008,0060) is absent or no code string, ``frame_of_reference_uid`` where (0020,0052) is absent;
+    the latter is compared only: one with a leading zero in a component still pairs its series.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
     modality: str
+    frame_of_reference_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,48 +57,50 @@ class StoreCommand:
     transfer_syntax_uid: str
 
 
-def read_facts(data: bytes, command: StoreCommand) -> InstanceFacts:
-    """Read and check a data set as received, from its first byte to its last.
+class FactsReader:
+    """Reads and checks a data set from its first byte to its last while it arrives; see ``dataset.Scanner``.
 
-    Raises
-    ------
-    InstanceRefusedError
-        the fault decides the status that the sender gets (``listener.status``)
+    The fault of an InstanceRefusedError decides the status that the sender gets (``listener.status``).
     """
-    if command.sop_class_uid != command.context_sop_class_uid:
-        raise InstanceRefusedError(Fault.CONTEXT_MISMATCH)
-    body = plain(data, command.transfer_syntax_uid)
-    values = _values(body, elements(body, encoding_of(command.transfer_syntax_uid)), {*_MISSING, MODALITY})
-    sop_class, sop_instance, study, series = (_uid(values, tag) for tag in _MISSING)
-    if sop_instance != command.sop_instance_uid:
-        raise InstanceRefusedError(Fault.INSTANCE_MISMATCH)
-    if sop_class != command.sop_class_uid:
-        raise InstanceRefusedError(Fault.CLASS_MISMATCH)
-    modality = values.get(MODALITY, "")
-    return InstanceFacts(
-        sop_class, sop_instance, study, series, modality if _CODE_STRING.fullmatch(modality) else ""
-    )  # fmt: skip
+
+    def __init__(self, command: StoreCommand) -> None:
+        self._command = command
+        self._scanner = scanner(command.transfer_syntax_uid, _WANTED)
+
+    def feed(self, data: memoryview) -> None:
+        """Take the next bytes, cut anywhere; raises InstanceRefusedError."""
+        self._scanner.feed(data)
+
+    def finish(self) -> InstanceFacts:
+        """Return the facts of the data set, which ends here; raises InstanceRefusedError."""
+        values = {tag: value.decode("latin-1").strip(" \0") for tag, value in self._scanner.finish().items()}
+        sop_class, sop_instance, study, series = (_uid(values, tag) for tag in _MISSING)
+        if sop_instance != self._command.sop_instance_uid:
+            raise InstanceRefusedError(Fault.INSTANCE_MISMATCH)
+        if sop_class != self._command.sop_class_uid:
+            raise InstanceRefusedError(Fault.CLASS_MISMATCH)
+        modality, frame = values.get(MODALITY, ""), values.get(FRAME_OF_REFERENCE_UID, "")
+        return InstanceFacts(
+            sop_class,
+            sop_instance,
+            study,
+            series,
+            modality if _CODE_STRING.fullmatch(modality) else "",
+            frame if _UID_CHARACTERS.fullmatch(frame) else "",
+        )
 
 
 def frame_of_reference_uid(data: bytes, transfer_syntax_uid: str) -> str:
     """Return the Frame of Reference UID (0020,0052) of a data set that was accepted before; empty if it has none."""
-    body = plain(data, transfer_syntax_uid)
-    found = _values(body, elements(body, encoding_of(transfer_syntax_uid)), {FRAME_OF_REFERENCE_UID})
-    uid = found.get(FRAME_OF_REFERENCE_UID, "")
-    return uid if _UID_CHARACTERS.fullmatch(uid) else ""  # compared only: a component with a leading zero still pairs
+    walk = scanner(transfer_syntax_uid, {FRAME_OF_REFERENCE_UID})
+    walk.feed(memoryview(data))
+    uid = walk.finish().get(FRAME_OF_REFERENCE_UID, b"").decode("latin-1").strip(" \0")
+    return uid if _UID_CHARACTERS.fullmatch(uid) else ""
 
 
 def is_uid(text: str) -> bool:
     """Whether a string has the form of a UID (PS3.5 9.1)."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
-
-
-def _values(data: bytes, found: Iterable[Element], wanted: set[int]) -> dict[int, str]:
-    return {
-        e.tag: data[e.start : e.start + min(e.length, 128)].decode("latin-1").strip(" \0")
-        for e in found
-        if e.tag in wanted and e.length is not None
-    }
 
 
 def _uid(values: dict[int, str], tag: int) -> str:
