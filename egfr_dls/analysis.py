@@ -83,7 +83,7 @@ def analyse(
         settings = _without_proposals(settings)
     _make_folder(request.out)
     at = request.at or stages.latest_acquisition(datasets) or datetime(1970, 1, 1)  # noqa: DTZ001  # DICOM's local time
-    with open_store(settings) as store:
+    with open_store(settings, WORKER) as store:
         study = str(datasets[0].StudyInstanceUID)
         _ingest(store, datasets, at)
         with store.ledger.begin() as tx:

@@ -25,8 +25,13 @@ class Store:
 
 
 @contextmanager
-def open_store(settings: Settings) -> Iterator[Store]:
+def open_store(settings: Settings, listener: str | None = None) -> Iterator[Store]:
     """Open (and make, if missing) the durable state under ``[storage] root``.
+
+    Parameters
+    ----------
+    listener
+        in whose name the spool is written; None to read it only
 
     Raises
     ------
@@ -38,7 +43,7 @@ def open_store(settings: Settings) -> Iterator[Store]:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = Store(
             Ledger(settings.ledger_url),
-            DirectorySpool(root / "spool"),
+            DirectorySpool(root / "spool", listener),
             ObjectStore(root / "objects"),
             telemetry.site_key(settings),
         )

@@ -6,11 +6,11 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from egfr_dls.ledger import Ledger, Tx, instances, results
 from egfr_dls.ledger.instances import IndexedInstance
-from egfr_dls.spool import AssociationReleased, Spool, SpooledRecord
+from egfr_dls.spool import AssociationEnded, DirectorySpool, SegmentFull, SpooledRecord
 from egfr_dls.study import ReceivedInstance
 from listener.own import is_own
 from listener.transfer import frame_of_reference_uid
@@ -36,7 +36,7 @@ class Intake:
         name of this listener in the association table
     """
 
-    def __init__(self, ledger: Ledger, spool: Spool, site_key: bytes, listener: str) -> None:
+    def __init__(self, ledger: Ledger, spool: DirectorySpool, site_key: bytes, listener: str) -> None:
         self._ledger = ledger
         self._spool = spool
         self._site_key = site_key
@@ -67,11 +67,13 @@ class Intake:
         """
         with self._ledger.read() as tx:
             marks = instances.watermarks(tx)
-        spooled, records, releases = self._spool.records(marks), 0, 0
+        names = sorted(self._spool.listeners())
+        spooled = chain.from_iterable(self._spool.records(name, marks, everything=not marks) for name in names)
+        records = releases = 0
         while batch := list(islice(spooled, BATCH)):
             self._enter(batch)
-            records += len(batch)
-            releases += sum(isinstance(record.entry, AssociationReleased) for record in batch)
+            records += sum(not isinstance(record.entry, SegmentFull) for record in batch)
+            releases += sum(isinstance(record.entry, AssociationEnded) for record in batch)
         if ended:
             with self._ledger.begin() as tx:
                 for association_id in ended:
@@ -87,14 +89,18 @@ class Intake:
             for record, part10 in zip(batch, bodies, strict=True):
                 self._enter_one(tx, record, part10)
             instances.advance(tx, marks)
+        for record in batch:
+            if isinstance(record.entry, SegmentFull):
+                self._spool.archive(record.ref.segment)
 
     def _body(self, record: SpooledRecord) -> bytes:
         return self._spool.read(record.ref) if isinstance(record.entry, ReceivedInstance) else b""
 
     def _enter_one(self, tx: Tx, record: SpooledRecord, part10: bytes) -> None:
         entry = record.entry
-        if isinstance(entry, AssociationReleased):
-            instances.release_association(tx, entry.association_id, self._listener, entry.released_at.timestamp())
+        if isinstance(entry, AssociationEnded):
+            instances.release_association(tx, entry.association_id, self._listener, entry.ended_at.timestamp())
+        if not isinstance(entry, ReceivedInstance):
             return
         own = is_own(entry, part10, known=results.is_ours(tx, entry.sop_instance_uid))
         instances.add(tx, _indexed(entry, record, part10, own=own), self._site_key, self._listener)

@@ -36,7 +36,7 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
     ConfigurationError
         before the first association is accepted
     """
-    with open_store(settings) as store, _sole_listener(settings.storage.root):
+    with open_store(settings, worker) as store, _sole_listener(settings.storage.root):
         bell = threading.Event()
         receiver = _receiver(settings, store, bell)
         intake = Intake(store.ledger, store.spool, store.site_key, worker)

@@ -1,5 +1,33 @@
 """The spool: where received instances are durable before the sender hears 0000H."""
 
-from egfr_dls.spool.directory import AssociationReleased, DirectorySpool, Spool, SpooledRecord, SpoolWriteError
+from egfr_dls.spool.contract import (
+    AssociationEnded,
+    CommitmentRequested,
+    Entry,
+    RecordWriter,
+    SegmentFull,
+    SpooledRecord,
+    SpoolIndex,
+    SpoolReader,
+    SpoolReadError,
+    SpoolState,
+    SpoolWriteError,
+    SpoolWriter,
+)
+from egfr_dls.spool.directory import DirectorySpool
 
-__all__ = ["AssociationReleased", "DirectorySpool", "Spool", "SpoolWriteError", "SpooledRecord"]
+__all__ = [
+    "AssociationEnded",
+    "CommitmentRequested",
+    "DirectorySpool",
+    "Entry",
+    "RecordWriter",
+    "SegmentFull",
+    "SpoolIndex",
+    "SpoolReadError",
+    "SpoolReader",
+    "SpoolState",
+    "SpoolWriteError",
+    "SpoolWriter",
+    "SpooledRecord",
+]

@@ -1,235 +1,172 @@
-"""The spool: append-only segments in which a received instance is durable before the sender hears 0000H.
+"""The spool in a local folder: segments of records, in which an instance is durable before the sender hears 0000H.
 
-A segment is a file of records. A record is::
+What a crash may leave, and why it does no harm:
 
-    magic 8 bytes | header length u32 | payload length u64 | CRC-32 u32 | header (JSON) | payload (a Part 10 file)
+* A torn tail. Reading stops at the first record that is not whole (magic, generation, CRC-32); nothing behind it was
+  acknowledged, since the record before it was synced before this one was begun. The next writer goes on at that place: it
+  overwrites only what nobody was promised.
+* Old bytes behind the tail, of a recycled segment or of a payload that was given up. They are of another generation, or of
+  none that a sender could know (``record.py``), so they are never whole records.
+* A failed write or sync. What the disk holds is then unknown, so the segment is closed for good and nothing is ever appended
+  to it again (mode 0400, also for the next process).
+* A segment under its old name. A folder is synced whenever a name is made in it (``active`` before the first record),
+  the new name's before the old one's: a segment may be seen under both, never under none.
 
-all little endian; the CRC covers lengths, header and payload. Header and payload are written by one call and synced by one
-``fdatasync``. A torn tail is normal after a crash: reading stops at the first record that is not whole. The header is
-the index row of the instance, so the ledger can be rebuilt from the spool alone.
+One process writes a segment at a time: it holds its lock (flock). Several processes may share one listener's folder.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import struct
-import threading
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import BinaryIO
 
-from egfr_dls.errors import TemporaryFailureError
-from egfr_dls.study import ReceivedInstance, SpoolRef
+from egfr_dls.spool import layout, record, recycling
+from egfr_dls.spool.contract import Bytes, Entry, RecordWriter, SegmentFull, SpooledRecord, SpoolState, SpoolWriteError
+from egfr_dls.spool.pool import SegmentPool
+from egfr_dls.spool.reading import open_payload, read_payload
+from egfr_dls.spool.segment import Segment
+from egfr_dls.spool.stream import StreamedRecord
+from egfr_dls.study import SpoolRef
 
-MAGIC = b"EGFRDLS1"
-_FIXED = struct.Struct("<8sIQI")  # magic, header length, payload length, CRC-32
-_LENGTHS = struct.Struct("<IQ")
-SEGMENT_BYTES = 64 * 1024 * 1024  # a segment that has grown past this takes no more records
-MAX_HEADER_BYTES = 64 * 1024
-
-
-class SpoolWriteError(TemporaryFailureError):
-    """Free space on the spool's disk, or mend it: an instance could not be made durable (the sender heard A700H)."""
-
-
-@dataclass(frozen=True, slots=True)
-class AssociationReleased:
-    """A sender ended an association in order (A-RELEASE, PS3.8 7.2): what it meant to send has been sent."""
-
-    association_id: str
-    released_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SpooledRecord:
-    """One record as read back: the entry, where its payload lies, and where the next record starts."""
-
-    entry: ReceivedInstance | AssociationReleased
-    ref: SpoolRef
-    end: int  # offset of the next record in the segment, bytes
-
-
-class Spool(Protocol):
-    """Where received instances become durable."""
-
-    def append(self, entry: ReceivedInstance | AssociationReleased, parts: Sequence[bytes]) -> SpoolRef:
-        """Write one record; durable on return."""
-
-    def read(self, ref: SpoolRef) -> bytes:
-        """Return an instance's Part 10 bytes."""
-
-    def records(self, since: Mapping[str, int]) -> Iterator[SpooledRecord]:
-        """Yield every whole record past the given offset of each segment."""
-
-    def sync(self, segment: str) -> None:
-        """Make what ``records`` showed of a segment durable, also what its writer has not synced yet."""
-
-    def free_bytes(self) -> int:
-        """Return the space left, bytes."""
+SEGMENT_BYTES = 32 * 1024 * 1024  # a segment that has grown past this takes no more records
 
 
 class DirectorySpool:
-    """A spool in one local folder; each segment has one writer at a time, so appends run in parallel."""
+    """A spool in one local folder, written in the name of one listener and read for all.
 
-    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+    Parameters
+    ----------
+    listener
+        in whose folder to write; None to read only
+    """
+
+    def __init__(self, folder: Path, listener: str | None = None, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder = folder
         self._segment_bytes = segment_bytes
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._idle: list[_Segment] = []
-        self._lock = threading.Lock()
-        self._made = 0
+        self._own = layout.listener_folder(folder, listener) if listener else None
+        self._pool: SegmentPool | None = None
+        if self._own:
+            layout.make_folders(self._own)
+            self._pool = SegmentPool(self._own, segment_bytes)
+        self.last_written = time.monotonic()
 
-    def append(self, entry: ReceivedInstance | AssociationReleased, parts: Sequence[bytes]) -> SpoolRef:
-        """Write one record and sync it.
+    def append(self, entry: Entry, parts: Sequence[Bytes] = (), *, sync: bool = True) -> SpoolRef:
+        """Write one whole record; durable on return unless ``sync`` is False.
 
         Raises
         ------
         SpoolWriteError
-            the disk is full or failing; the segment is closed for good (after a failed sync its state is unknown)
+            the disk is full or failing; the segment is closed for good
         """
-        segment = None
+        segment = self._take()
         try:
-            segment = self._take()
-            ref = segment.append(_header(entry), parts)
+            ref = segment.append(entry, parts, sync=sync)
         except OSError as error:
-            if segment is not None:
-                segment.abandon()
-            raise SpoolWriteError(f"spool write failed: {error.strerror}") from error
+            segment.abandon()
+            raise _failed(error) from error
+        except BaseException:
+            self._put_back(segment)
+            raise
         self._put_back(segment)
         return ref
 
-    def read(self, ref: SpoolRef) -> bytes:
-        """Return an instance's Part 10 bytes (preamble, file meta, data set)."""
-        with (self._folder / ref.segment).open("rb") as file:
-            return os.pread(file.fileno(), ref.length, ref.offset)
-
-    def records(self, since: Mapping[str, int]) -> Iterator[SpooledRecord]:
-        """Yield every whole record past the given offset (bytes) of each segment, oldest segment first."""
-        for path in sorted(self._folder.glob("*.seg")):
-            try:
-                yield from _scan(path, since.get(path.name, 0))
-            except FileNotFoundError:  # an abandoned segment without records, removed since the folder was listed
-                continue
-
-    def sync(self, segment: str) -> None:
-        """Sync a segment to the disk; cheap where its writer has done so."""
-        with (self._folder / segment).open("rb") as file:
-            os.fdatasync(file.fileno())
+    def begin(self) -> RecordWriter:
+        """Begin a record whose length is not known yet, or that does not fit into memory."""
+        return StreamedRecord(self._take(), self._put_back)
 
     def free_bytes(self) -> int:
         """Return the space left on the spool's disk for an ordinary user, bytes."""
         facts = os.statvfs(self._folder)
         return facts.f_bavail * facts.f_frsize
 
-    def close(self) -> None:
-        """Close the open segments."""
-        with self._lock:
-            for segment in self._idle:
-                segment.close()
-            self._idle.clear()
+    def open(self, ref: SpoolRef) -> BinaryIO:
+        """Return an instance's Part 10 file (preamble, file meta, data set), to be closed; only what is read is fetched."""
+        return open_payload(self._folder, ref)
 
-    def _take(self) -> _Segment:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-            self._made += 1
-            name = f"{time.time_ns():016x}-{os.getpid():x}-{self._made:x}.seg"
-        return _Segment(self._folder, name)
+    def read(self, ref: SpoolRef) -> bytes:
+        """Return the payload of a record."""
+        return read_payload(self._folder, ref)
 
-    def _put_back(self, segment: _Segment) -> None:
-        if segment.size >= self._segment_bytes:
-            segment.close()
-            return
-        with self._lock:
-            self._idle.append(segment)
+    def records(self, listener: str, since: Mapping[str, int], *, everything: bool = False) -> Iterator[SpooledRecord]:
+        """Yield every whole record of a listener past the given watermark of each segment, oldest segment first.
 
+        A full segment ends with ``SegmentFull``, at each call until it is archived.
+        """
+        folder = layout.listener_folder(self._folder, listener)
+        states = (layout.SEALED, layout.ACTIVE) if everything else (layout.ACTIVE,)
+        found = [path for state in states for path in layout.segments(folder / state)]
+        for path in sorted(found, key=lambda path: path.name):
+            yield from _scan(path, since.get(layout.segment_name(path), 0))
 
-class _Segment:
-    """One file that this process appends to."""
+    def sync(self, segment: str) -> None:
+        """Sync a segment to the disk; cheap where its writer has done so."""
+        for path in layout.candidates(self._folder, segment):
+            try:
+                with layout.opened(path) as fd:
+                    os.fdatasync(fd)
+                    return
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _failed(error) from error
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.name = name
-        self.size = 0
-        self._path = folder / name
-        self._fd = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        directory = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # the name itself must survive a power loss
-        finally:
-            os.close(directory)
+    def archive(self, segment: str) -> None:
+        """Note that a segment is full and wholly indexed; a second call does nothing."""
+        recycling.archive(self._folder, segment)
 
-    def append(self, header: bytes, parts: Sequence[bytes]) -> SpoolRef:
-        length = sum(len(p) for p in parts)
-        crc = zlib.crc32(header, zlib.crc32(_LENGTHS.pack(len(header), length)))
-        for part in parts:
-            crc = zlib.crc32(part, crc)
-        fixed = _FIXED.pack(MAGIC, len(header), length, crc)
-        try:
-            self._write_all([fixed, header, *parts])
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(self._fd, self.size)  # a full disk gets the torn record's space back
-            raise
-        os.fdatasync(self._fd)
-        offset = self.size + len(fixed) + len(header)
-        self.size = offset + length
-        return SpoolRef(self.name, offset, length)
+    def adopt(self, listener: str) -> None:
+        """Close for good what a listener that is gone left unfilled, so that ``records`` ends with ``SegmentFull``."""
+        recycling.adopt(layout.listener_folder(self._folder, listener))
 
-    def _write_all(self, parts: list[bytes]) -> None:
-        expected = sum(len(p) for p in parts)
-        written = os.writev(self._fd, parts)
-        if written < expected:  # a short write (signal, almost full disk): finish it or learn why not
-            rest = memoryview(b"".join(parts))[written:]
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+    def release(self, segment: str) -> None:
+        """Give a segment's space back: nothing in it is referred to any more; a second call does nothing."""
+        recycling.release(self._folder, segment, self._own, self._segment_bytes)
+
+    def listeners(self) -> frozenset[str]:
+        """Return the names of all listeners that have written here."""
+        return layout.listeners(self._folder)
+
+    def state(self) -> SpoolState:
+        """Return how full the spool is, over all listeners."""
+        return recycling.state(self._folder, self.free_bytes())
 
     def close(self) -> None:
-        os.close(self._fd)
+        """Close the open segments; the next process goes on at their tails."""
+        if self._pool:
+            self._pool.close()
 
-    def abandon(self) -> None:
-        """Close for good after a failure; without records, remove the file too."""
-        with suppress(OSError):
-            self.close()
-        if self.size == 0:
-            with suppress(OSError):
-                self._path.unlink()
+    def _take(self) -> Segment:
+        if self._pool is None:
+            raise ValueError("this spool was opened for reading; name a listener to write")
+        self.last_written = time.monotonic()
+        try:
+            return self._pool.take()
+        except OSError as error:
+            raise _failed(error) from error
 
-
-def _header(entry: ReceivedInstance | AssociationReleased) -> bytes:
-    facts = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in asdict(entry).items()}
-    kind = "instance" if isinstance(entry, ReceivedInstance) else "released"
-    return json.dumps({"kind": kind, **facts}).encode()
-
-
-def _entry(header: bytes) -> ReceivedInstance | AssociationReleased:
-    facts: dict[str, Any] = json.loads(header)
-    if facts.pop("kind") == "instance":
-        facts["received_at"] = datetime.fromisoformat(facts["received_at"])
-        return ReceivedInstance(**facts)
-    facts["released_at"] = datetime.fromisoformat(facts["released_at"])
-    return AssociationReleased(**facts)
+    def _put_back(self, segment: Segment) -> None:
+        assert self._pool is not None
+        self.last_written = time.monotonic()
+        self._pool.put_back(segment)
 
 
 def _scan(path: Path, start: int) -> Iterator[SpooledRecord]:
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size <= start:
-            return
-        file.seek(start)
-        while len(fixed := file.read(_FIXED.size)) == _FIXED.size:
-            magic, header_length, length, crc = _FIXED.unpack(fixed)
-            if magic != MAGIC or header_length > MAX_HEADER_BYTES:
-                return
-            offset = file.tell() + header_length
-            if offset + length > os.fstat(file.fileno()).st_size:
-                return  # torn tail, or a record that is being written now
-            header = file.read(header_length)
-            found = zlib.crc32(header, zlib.crc32(_LENGTHS.pack(header_length, length)))
-            if zlib.crc32(file.read(length), found) != crc:
-                return
-            yield SpooledRecord(_entry(header), SpoolRef(path.name, offset, length), offset + length)
+    name, generation, end = layout.segment_name(path), layout.generation_of(path), start
+    try:
+        with layout.opened(path) as fd:
+            closed = layout.is_closed(fd)  # before its last record is looked for
+            for found in record.whole_records(fd, generation, start):
+                end = found.end
+                yield SpooledRecord(record.decode(found.header), SpoolRef(name, found.offset, found.length), end)
+    except FileNotFoundError:  # without records and abandoned, or archived, since the folder was listed
+        return
+    if closed and path.parent.name == layout.ACTIVE:
+        yield SpooledRecord(SegmentFull(), SpoolRef(name, end, 0), end)
+
+
+def _failed(error: OSError) -> SpoolWriteError:
+    return SpoolWriteError(f"spool write failed: {error.strerror}")

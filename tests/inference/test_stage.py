@@ -95,7 +95,7 @@ def bench(tmp_path: Path, models: Path) -> Iterator[Bench]:
     loaded = settings.load(
         None, {"storage": {"root": tmp_path, "min_free_bytes": 0}, "inference": {"models": str(models)}}
     )
-    with open_store(loaded) as store:
+    with open_store(loaded, "listener") as store:
         yield Bench(store, loaded)
 
 
@@ -126,7 +126,7 @@ def test_order_of_arrival_changes_nothing(bench: Bench, tmp_path: Path) -> None:
     bench.receive(small_study(1))
     bench.complete()
     bench.infer()
-    with open_store(settings.load(None, {"storage": {"root": tmp_path / "other"}})) as store:
+    with open_store(settings.load(None, {"storage": {"root": tmp_path / "other"}}), "listener") as store:
         other = Bench(store, bench.settings)
         other.receive(list(reversed(small_study(1))))
         other.complete()

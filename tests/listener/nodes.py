@@ -22,7 +22,8 @@ from egfr_dls import settings as configuration
 from egfr_dls.ledger import instances, studies
 from egfr_dls.settings import Settings
 from egfr_dls.store import Store, open_store
-from egfr_dls.study import StudyState
+from egfr_dls.spool import SpooledRecord
+from egfr_dls.study import ReceivedInstance, StudyState
 from listener import stage
 from listener.intake import data_set_offset
 from tests.builders import to_part10
@@ -83,8 +84,11 @@ class Node:
 
     def spooled(self) -> list[str]:
         """Return the SOP Instance UID of every instance in the spool, in their order in its segments."""
-        entries = (record.entry for record in self.store.spool.records({}))
-        return [entry.sop_instance_uid for entry in entries if hasattr(entry, "sop_instance_uid")]
+        return [r.entry.sop_instance_uid for r in self.records() if isinstance(r.entry, ReceivedInstance)]
+
+    def records(self) -> list[SpooledRecord]:
+        """Return every record in the spool."""
+        return list(self.store.spool.records("listener-test", {}, everything=True))
 
     def indexed(self) -> list[str]:
         """Return the SOP Instance UIDs that the ledger knows."""

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, instances, results, schema, studies
-from egfr_dls.spool import AssociationReleased, DirectorySpool
+from egfr_dls.spool import AssociationEnded, DirectorySpool
 from egfr_dls.study import ReceivedInstance, SpoolRef, StudyState
 from egfr_dls.uids import series_uid
 from listener.intake import BATCH, Intake, Pass, data_set_offset
@@ -48,7 +48,7 @@ class Bench:
 
     def release(self, association: str = "a") -> None:
         """Append the end of an association."""
-        self.spool.append(AssociationReleased(association, AT + timedelta(seconds=self.seconds)), [])
+        self.spool.append(AssociationEnded(association, AT + timedelta(seconds=self.seconds), released=True))
 
     def snapshot(self, study: str = STUDY_UID) -> studies.StudySnapshot:
         """Return what completeness would see."""
@@ -73,7 +73,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def made_at(root: Path) -> Bench:
-    spool, ledger = DirectorySpool(root / "spool"), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    spool, ledger = DirectorySpool(root / "spool", "listener-test"), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
     return Bench(root, spool, ledger, Intake(ledger, spool, b"key", "listener-test"))
 
 

@@ -46,7 +46,8 @@ def test_no_acknowledged_instance_is_lost(tmp_path: Path, seed: int) -> None:
         listener.send_signal(signal.SIGTERM)
         assert listener.wait(20) == 0, "a stage that drained ends with 0"
     spool = DirectorySpool(tmp_path / "root" / "spool")
-    kept = {r.entry.sop_instance_uid for r in spool.records({}) if isinstance(r.entry, ReceivedInstance)}
+    records = (r.entry for name in spool.listeners() for r in spool.records(name, {}, everything=True))
+    kept = {entry.sop_instance_uid for entry in records if isinstance(entry, ReceivedInstance)}
     ledger = Ledger(f"sqlite:///{tmp_path / 'root' / 'ledger.sqlite'}")
     with ledger.read() as tx:
         indexed = set(instances.all_sop_instance_uids(tx))

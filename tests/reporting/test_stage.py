@@ -95,7 +95,7 @@ def make(tmp_path: Path) -> Iterator[Any]:
     def call(**sections: Any) -> Bench:
         base = {"storage": {"root": tmp_path}, "destinations": [HERE, AWAY], "reporting": {"pages": False}}
         loaded = settings.load(None, {**base, **sections})
-        context = open_store(loaded)
+        context = open_store(loaded, "listener")
         opened.append(context)
         return Bench(context.__enter__(), loaded)
 
