@@ -53,7 +53,11 @@ class CommitmentRequested:
 
 @dataclass(frozen=True, slots=True)
 class SegmentFull:
-    """The last record of a segment: nothing follows it."""
+    """The last record of a segment: nothing follows it.
+
+    It is never appended: ``records`` tells it at the end of a segment that is closed for good, at each call until the segment is
+    archived, so that a crash between the two loses nothing.
+    """
 
 
 Entry: TypeAlias = ReceivedInstance | AssociationEnded | CommitmentRequested | SegmentFull
@@ -135,10 +139,19 @@ class SpoolIndex(Protocol):
         """Make what ``records`` showed of a segment durable, also what its writer has not synced yet."""
 
     def archive(self, segment: str) -> None:
-        """Note that a segment is full and wholly indexed; a second call does nothing."""
+        """Note that a segment is full and wholly indexed; a second call does nothing.
+
+        Raises
+        ------
+        ValueError
+            ``records`` has not told its ``SegmentFull``: what is still appended would never be indexed
+        """
+
+    def adopt(self, listener: str) -> None:
+        """Close for good what a listener that is gone left unfilled, so that ``records`` tells ``SegmentFull`` there too."""
 
     def release(self, segment: str) -> None:
-        """Give a segment's space back: nothing in it is referred to any more; a second call does nothing."""
+        """Give an archived segment's space back: nothing in it is referred to any more; a second call does nothing."""
 
     def listeners(self) -> frozenset[str]:
         """Return the names of all listeners that have written here."""
