@@ -6,6 +6,8 @@ Coordinates are pixels from the upper left corner of the sheet.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, floor
 from typing import Literal, Protocol
 
 from PIL import Image
@@ -40,17 +42,33 @@ class Words:
 
     def draw(self, sheet: Image.Image) -> None:
         """Draw it."""
-        stroke = 0 if self.halo is None else HALO
-        ImageDraw(sheet).text(
-            (self.x, self.y), self.text, fill=self.colour, font=font(self.size, bold=self.bold),
-            anchor=f"{self.align}m", stroke_width=stroke, stroke_fill=self.halo,
-        )  # fmt: skip
+        if self.halo is not None:
+            self._paste(sheet, self.halo, HALO)
+        self._paste(sheet, self.colour, 0)
+
+    def _paste(self, sheet: Image.Image, colour: str, stroke: int) -> None:
+        (left, upper), ink = _ink(self.text, self.size, self.bold, self.align, stroke)
+        sheet.paste(colour, (round(self.x) + left, round(self.y) + upper), ink)
 
     @property
     def box(self) -> tuple[float, float, float, float]:
         """Return the ink's left, upper, right and lower edge."""
         x0, y0, x1, y1 = font(self.size, bold=self.bold).getbbox(self.text, anchor=f"{self.align}m")
         return self.x + x0, self.y + y0, self.x + x1, self.y + y1
+
+
+@lru_cache(maxsize=512)  # most of a page's words stand on the next one too
+def _ink(text: str, size: float, bold: bool, align: str, stroke: int) -> tuple[tuple[int, int], Image.Image]:
+    """Return where the ink begins, from the anchor, and its opacity."""
+    face, anchor = font(size, bold=bold), f"{align}m"
+    left, upper, right, lower = (
+        round_out(edge) for round_out, edge in zip(
+            (floor, floor, ceil, ceil), face.getbbox(text, anchor=anchor, stroke_width=stroke), strict=True
+        )
+    )  # fmt: skip
+    ink = Image.new("L", (right - left, lower - upper))
+    ImageDraw(ink).text((-left, -upper), text, fill=255, font=face, anchor=anchor, stroke_width=stroke)
+    return (left, upper), ink
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,14 @@ def font(size: float, *, bold: bool = False) -> FreeTypeFont:
     return truetype(BOLD if bold else REGULAR, size, layout_engine=Layout.BASIC)
 
 
+@lru_cache(maxsize=1024)
 def printable(text: str) -> str:
     """Return the text without control characters, and with ? for what the font has no glyph for."""
     return "".join(c if _has_glyph(c) else "?" for c in " ".join(text.split()) if c.isprintable())
 
 
-def wrapped(text: str, size: float, width: float, *, bold: bool = False) -> list[str]:
+@lru_cache(maxsize=1024)
+def wrapped(text: str, size: float, width: float, *, bold: bool = False) -> tuple[str, ...]:
     """Return the lines of a paragraph.
 
     Parameters
@@ -54,7 +56,7 @@ def wrapped(text: str, size: float, width: float, *, bold: bool = False) -> list
             lines.append("")
         used = needed if not lines[-1] else used + space + needed
         lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
+    return tuple(lines)
 
 
 @lru_cache(maxsize=4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 from egfr_dls import PRODUCT_NAME, codes
 from reporting.context import ReportContext
 from reporting.header import code_item, stamp
-from reporting.page_content import pages
-from reporting.page_drawing import draw
+from reporting.page_content import Page, pages
+from reporting.page_drawing import HEIGHT, WIDTH, draw
 from reporting.refusal_sr import considered_images
 from reporting.seg import BODY_PART
 
@@ -25,17 +26,6 @@ PAGE_NUMBER_VECTOR = 0x00182001
 
 def page_images(context: ReportContext) -> Dataset:
     """Return the object: summary first, then one frame for each key slice."""
-    return page_object(context, np.stack([draw(page) for page in pages(context)]))
-
-
-def page_object(context: ReportContext, frames: NDArray[np.uint8]) -> Dataset:
-    """Return the object around its pixels.
-
-    Parameters
-    ----------
-    frames
-        uint8 ``[page, rows, columns, 3]``
-    """
     ds = Dataset()
     ds.SOPClassUID = MultiFrameTrueColorSecondaryCaptureImageStorage
     ds.ImageType = ["DERIVED", "SECONDARY"]
@@ -43,7 +33,7 @@ def page_object(context: ReportContext, frames: NDArray[np.uint8]) -> Dataset:
     ds.BodyPartExamined = BODY_PART
     ds.PatientOrientation = ""
     ds.BurnedInAnnotation, ds.RecognizableVisualFeatures, ds.LossyImageCompression = "YES", "NO", "00"
-    _pixels(ds, frames)
+    _pixels(ds, pages(context))
     sources = (
         [context.image(uid) for uid in context.findings.images_read] if context.scored else considered_images(context)
     )
@@ -55,7 +45,7 @@ def page_object(context: ReportContext, frames: NDArray[np.uint8]) -> Dataset:
 
 
 def pages_png(ds: Dataset) -> tuple[bytes, ...]:
-    """Return the pages of a built object as PNG files."""
+    """Return the pages of an object that was read as PNG files."""
     shape = (int(ds.NumberOfFrames), int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel))
     frames = np.frombuffer(ds.PixelData, dtype=np.uint8, count=int(np.prod(shape))).reshape(shape)
     return tuple(_png(frame) for frame in frames)
@@ -69,16 +59,22 @@ def _png(frame: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _pixels(ds: Dataset, frames: NDArray[np.uint8]) -> None:
-    """Write Image Pixel, Multi-frame and Multi-frame Vector modules (PS3.3 C.7.6.3, C.7.6.6, C.8.6.2)."""
-    ds.NumberOfFrames, ds.Rows, ds.Columns, ds.SamplesPerPixel = frames.shape
+def _pixels(ds: Dataset, shown: Sequence[Page]) -> None:
+    """Write Image Pixel, Multi-frame and Multi-frame Vector modules (PS3.3 C.7.6.3, C.7.6.6, C.8.6.2).
+
+    Pixel Data is a buffer, which pydicom copies into the file without a further copy in memory: a page is 2.4 MB.
+    """
+    ds.NumberOfFrames, ds.Rows, ds.Columns, ds.SamplesPerPixel = len(shown), HEIGHT, WIDTH, 3
     ds.PhotometricInterpretation, ds.PlanarConfiguration = "RGB", 0
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
-    if len(frames) > 1:  # type 1C: only where there are several frames
+    if len(shown) > 1:  # type 1C: only where there are several frames
         ds.FrameIncrementPointer = PAGE_NUMBER_VECTOR
-        ds.PageNumberVector = list(range(1, len(frames) + 1))
-    data = frames.tobytes()
-    ds.add_new("PixelData", "OB", data + b"\x00" * (len(data) % 2))
+        ds.PageNumberVector = list(range(1, len(shown) + 1))
+    frames = io.BytesIO()
+    for page in shown:
+        frames.write(draw(page).tobytes())
+    frames.seek(0)
+    ds.add_new("PixelData", "OB", frames)
 
 
 def _source(image: Dataset) -> Dataset:

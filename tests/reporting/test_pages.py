@@ -9,11 +9,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import PatientFinding
 from egfr_dls.refusals import Remark
+from reporting.build import to_bytes
 from reporting.page_content import (
     MAX_SLICE_PAGES,
     Line,
@@ -199,12 +200,19 @@ def test_paragraphs_break_within_their_width() -> None:
 
 def test_the_object_holds_the_drawn_pages() -> None:
     case = stored_seg().with_pages()
-    ds = case.build()["pages"].dataset
+    ds = dcmread(io.BytesIO(to_bytes(case.build()["pages"])))
     assert (ds.NumberOfFrames, ds.Rows, ds.Columns, ds.PhotometricInterpretation) == (4, HEIGHT, WIDTH, "RGB")
     assert list(ds.PageNumberVector) == [1, 2, 3, 4]
     summary = Image.open(io.BytesIO(pages_png(ds)[0]))
     assert summary.info == {"Software": "egfr-dls"}
     assert np.array_equal(np.asarray(summary), draw(pages(case.context)[0]))
+
+
+def test_an_object_is_written_as_often_as_it_is_asked_for() -> None:
+    """Its pixels are a buffer, and a buffer has a place where it is read."""
+    made = refused().with_pages().build()["pages"]
+    assert to_bytes(made) == to_bytes(made)
+    assert len(to_bytes(made)) > WIDTH * HEIGHT * 3
 
 
 def test_the_object_names_its_sources_and_that_words_are_burned_in() -> None:
