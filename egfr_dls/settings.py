@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -63,6 +64,14 @@ class Peer(_Section):
 
     ae_title: AeTitle
     host: str  # name, address or network (CIDR)
+    port: int | None = Field(None, ge=1, le=65535)  # where it takes storage commitment reports
+
+    @model_validator(mode="after")
+    def _port_of_one_host(self) -> Self:
+        """Refuse a port of a whole network: nothing can be sent there."""
+        if self.port is not None and "/" in self.host:
+            raise ValueError(f"port {self.port} with host {self.host!r}; needed: one address or name as host, or no port")
+        return self
 
 
 class Listener(_Section):

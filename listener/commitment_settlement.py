@@ -9,7 +9,6 @@ next pass) or, if an indexer was there first, in the ledger.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 

@@ -159,10 +159,14 @@ def settle(tx: Tx, commitment_id: int, failures: Mapping[str, int], now: float) 
     return decided.rowcount == 1
 
 
-def due(tx: Tx, now: float, limit: int = 16) -> list[DueReport]:
-    """Return reports that should go out on associations of ours now: the one that asked is over, or was given its time."""
+def due(tx: Tx, now: float, besides: Collection[str] = (), limit: int = 16) -> list[DueReport]:
+    """Return reports that should go out on associations of ours now: the one that asked is over, or was given its time.
+
+    ``besides``: calling AE titles of requesters that are being reported to already.
+    """
     had_its_time = or_(commitment.c.attempts > 0, commitment.c.due_at <= now - SAME_ASSOCIATION_SECONDS)
-    return _due(tx, now, limit, or_(~_association_open(), had_its_time))
+    others = commitment.c.calling_ae_title.not_in(besides)
+    return _due(tx, now, limit, or_(~_association_open(), had_its_time), others)
 
 
 def due_on(tx: Tx, association_ids: Collection[str], now: float) -> list[DueReport]:
