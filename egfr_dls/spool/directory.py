@@ -18,16 +18,16 @@ One process writes a segment at a time: it holds its lock (flock). Several proce
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from egfr_dls.spool import layout, record, recycling
-from egfr_dls.spool.contract import Bytes, Entry, RecordWriter, SegmentFull, SpooledRecord, SpoolState, SpoolWriteError
+from egfr_dls.spool.contract import Bytes, Entry, RecordWriter, SegmentFull, SpooledRecord, SpoolState
+from egfr_dls.spool.filler import Filler
 from egfr_dls.spool.pool import SegmentPool
 from egfr_dls.spool.reading import open_payload, read_payload
-from egfr_dls.spool.segment import Segment
+from egfr_dls.spool.segment import write_failed
 from egfr_dls.spool.stream import StreamedRecord
 from egfr_dls.study import SpoolRef
 
@@ -48,11 +48,9 @@ class DirectorySpool:
         self._segment_bytes = segment_bytes
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._own = layout.listener_folder(folder, listener) if listener else None
-        self._pool: SegmentPool | None = None
         if self._own:
             layout.make_folders(self._own)
-            self._pool = SegmentPool(self._own, segment_bytes)
-        self.last_written = time.monotonic()
+        self._pool = SegmentPool(self._own, segment_bytes) if self._own else None
 
     def append(self, entry: Entry, parts: Sequence[Bytes] = (), *, sync: bool = True) -> SpoolRef:
         """Write one whole record; durable on return unless ``sync`` is False.
@@ -62,21 +60,27 @@ class DirectorySpool:
         SpoolWriteError
             the disk is full or failing; the segment is closed for good
         """
-        segment = self._take()
+        pool = self._writing()
+        segment = pool.take()
         try:
             ref = segment.append(entry, parts, sync=sync)
         except OSError as error:
-            segment.abandon()
-            raise _failed(error) from error
-        except BaseException:
-            self._put_back(segment)
+            pool.give_up(segment)
+            raise write_failed(error) from error
+        except BaseException:  # an entry that does not fit: nothing was written
+            pool.put_back(segment)
             raise
-        self._put_back(segment)
+        pool.put_back(segment)
         return ref
 
     def begin(self) -> RecordWriter:
         """Begin a record whose length is not known yet, or that does not fit into memory."""
-        return StreamedRecord(self._take(), self._put_back)
+        return StreamedRecord(self._writing())
+
+    def filler(self, floor_bytes: int) -> Filler:
+        """Return what keeps segments ready in idle time and leaves ``floor_bytes`` of the disk; not running yet."""
+        pool = self._writing()
+        return Filler(pool.ready, self._segment_bytes, pool.quiet_seconds, lambda: self.free_bytes() - floor_bytes)
 
     def free_bytes(self) -> int:
         """Return the space left on the spool's disk for an ordinary user, bytes."""
@@ -112,7 +116,7 @@ class DirectorySpool:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise _failed(error) from error
+                raise write_failed(error) from error
 
     def archive(self, segment: str) -> None:
         """Note that a segment is full and wholly indexed; a second call does nothing."""
@@ -139,19 +143,10 @@ class DirectorySpool:
         if self._pool:
             self._pool.close()
 
-    def _take(self) -> Segment:
+    def _writing(self) -> SegmentPool:
         if self._pool is None:
             raise ValueError("this spool was opened for reading; name a listener to write")
-        self.last_written = time.monotonic()
-        try:
-            return self._pool.take()
-        except OSError as error:
-            raise _failed(error) from error
-
-    def _put_back(self, segment: Segment) -> None:
-        assert self._pool is not None
-        self.last_written = time.monotonic()
-        self._pool.put_back(segment)
+        return self._pool
 
 
 def _scan(path: Path, start: int) -> Iterator[SpooledRecord]:
@@ -166,7 +161,3 @@ def _scan(path: Path, start: int) -> Iterator[SpooledRecord]:
         return
     if closed and path.parent.name == layout.ACTIVE:
         yield SpooledRecord(SegmentFull(), SpoolRef(name, end, 0), end)
-
-
-def _failed(error: OSError) -> SpoolWriteError:
-    return SpoolWriteError(f"spool write failed: {error.strerror}")

@@ -135,7 +135,7 @@ def locked(fd: int, *, shared: bool = False) -> bool:
 @contextmanager
 def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
     """Open a file's descriptor for a while."""
-    fd = os.open(path, flags | os.O_CLOEXEC)
+    fd = os.open(path, flags | os.O_CLOEXEC, OPEN_MODE)
     try:
         yield fd
     finally:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from egfr_dls.spool import layout, record
-from egfr_dls.spool.segment import Segment
+from egfr_dls.spool.segment import Segment, write_failed
 
 
 class SegmentPool:
@@ -19,29 +20,49 @@ class SegmentPool:
     """
 
     def __init__(self, folder: Path, segment_bytes: int) -> None:
-        self._folder = folder
+        self.ready = folder / layout.READY
+        self._active = folder / layout.ACTIVE
         self._segment_bytes = segment_bytes
         self._idle: list[Segment] = []
-        self._left: Iterator[Segment] | None = None
+        self._left = self._unfilled()  # looks when it is first asked
+        self._scanning = threading.Lock()
         self._lock = threading.Lock()
+        self._taken = 0
+        self._last = time.monotonic()
 
     def take(self) -> Segment:
-        """Return a segment for one record."""
+        """Return a segment for one record, to be put back or given up.
+
+        Raises
+        ------
+        SpoolWriteError
+            none can be made
+        """
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-            if self._left is None:
-                self._left = self._unfilled()
-            segment = next(self._left, None)
-        return segment or self._ready() or self._new()
+            self._taken += 1
+            segment = self._idle.pop() if self._idle else None
+        try:
+            return segment or self._left_unfilled() or self._ready() or self._new()
+        except OSError as error:
+            self._over()
+            raise write_failed(error) from error
 
     def put_back(self, segment: Segment) -> None:
         """Keep a segment for the next record, or close it for good if it is full."""
-        if segment.tail >= self._segment_bytes:
+        full = segment.tail >= self._segment_bytes
+        if full:
             segment.finish()
-            return
+        self._over(None if full else segment)
+
+    def give_up(self, segment: Segment) -> None:
+        """Close a segment for good after a failure."""
+        segment.abandon()
+        self._over()
+
+    def quiet_seconds(self) -> float:
+        """Return for how long no record was begun or written."""
         with self._lock:
-            self._idle.append(segment)
+            return 0.0 if self._taken else time.monotonic() - self._last
 
     def close(self) -> None:
         """Close what is open; the next process goes on at the tails."""
@@ -49,8 +70,19 @@ class SegmentPool:
             while self._idle:
                 self._idle.pop().close()
 
+    def _over(self, idle: Segment | None = None) -> None:
+        with self._lock:
+            self._taken -= 1
+            self._last = time.monotonic()
+            if idle:
+                self._idle.append(idle)
+
+    def _left_unfilled(self) -> Segment | None:
+        with self._scanning:
+            return next(self._left, None)
+
     def _unfilled(self) -> Iterator[Segment]:
-        for path in layout.segments(self._folder / layout.ACTIVE):
+        for path in layout.segments(self._active):
             if (fd := _own(path)) is None:
                 continue
             try:
@@ -63,23 +95,30 @@ class SegmentPool:
                 yield Segment(path, fd, tail)
 
     def _ready(self) -> Segment | None:
-        for path in layout.segments(self._folder / layout.READY):
+        for path in layout.segments(self.ready):
             if (fd := _own(path)) is None:
                 continue
-            target = self._folder / layout.ACTIVE / path.name
+            target = self._active / path.name
             try:
                 layout.move(path, target)
             except FileNotFoundError:  # another process has taken, filled and closed it meanwhile
                 os.close(fd)
                 continue
+            except OSError:
+                os.close(fd)
+                raise
             return Segment(target, fd, 0)
         return None
 
     def _new(self) -> Segment:
-        path = self._folder / layout.ACTIVE / layout.new_name()
+        path = self._active / layout.new_name()
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, layout.OPEN_MODE)
-        layout.locked(fd)
-        layout.sync_folder(path.parent)  # the name must survive a power loss as the records do
+        try:
+            layout.locked(fd)
+            layout.sync_folder(path.parent)  # the name must survive a power loss as the records do
+        except OSError:
+            os.close(fd)
+            raise
         return Segment(path, fd, 0)
 
 

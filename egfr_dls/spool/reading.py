@@ -41,6 +41,7 @@ class _Payload(io.RawIOBase):
         self._fd = fd
         self._ref = ref
         self._at = 0
+        self.name = ref.segment  # pydicom asks every BufferedReader for its name
 
     def readable(self) -> bool:
         return True

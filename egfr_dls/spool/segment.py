@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from egfr_dls.spool import layout, record
-from egfr_dls.spool.contract import Bytes, Entry
+from egfr_dls.spool.contract import Bytes, Entry, SpoolWriteError
 from egfr_dls.study import SpoolRef
 
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
@@ -90,6 +90,11 @@ class Segment:
             os.fdatasync(self._fd)
         self.tail = offset + length
         return SpoolRef(self._name, offset, length)
+
+
+def write_failed(error: OSError) -> SpoolWriteError:
+    """Return what the receiver is told."""
+    return SpoolWriteError(f"spool write failed: {error.strerror}")
 
 
 def _write(fd: int, parts: Sequence[Bytes], offset: int) -> None:

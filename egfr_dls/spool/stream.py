@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from egfr_dls.spool.contract import Bytes, Entry, SpoolWriteError
-from egfr_dls.spool.segment import Segment
+from egfr_dls.spool.pool import SegmentPool
+from egfr_dls.spool.segment import Segment, write_failed
 from egfr_dls.study import SpoolRef
 
 
 class StreamedRecord:
-    """Writes a payload behind the place of its head, and the head last; used by one thread.
+    """Writes a payload behind the place of its head, and the head last; used by one thread."""
 
-    ``put_back`` gets the segment when the record is over, unless it failed.
-    """
-
-    def __init__(self, segment: Segment, put_back: Callable[[Segment], None]) -> None:
-        self._segment: Segment | None = segment
-        self._put_back = put_back
+    def __init__(self, pool: SegmentPool) -> None:
+        self._pool = pool
+        self._segment: Segment | None = pool.take()
         self._length = self._crc = 0
 
     def write(self, parts: Sequence[Bytes]) -> None:
@@ -58,9 +56,9 @@ class StreamedRecord:
 
     def _over(self, segment: Segment) -> None:
         self._segment = None
-        self._put_back(segment)
+        self._pool.put_back(segment)
 
     def _failed(self, segment: Segment, error: OSError) -> SpoolWriteError:
         self._segment = None
-        segment.abandon()
-        return SpoolWriteError(f"spool write failed: {error.strerror}")
+        self._pool.give_up(segment)
+        return write_failed(error)
