@@ -27,6 +27,7 @@ _INFLATED_AT_ONCE, _DEFLATED_AT_ONCE = 1024**2, 64 * 1024
 _LONG_HEADER, _SHORT_HEADER = 12, 8  # bytes of tag, VR and length (PS3.5 7.1.2, 7.1.3)
 _DELIMITATION = 0xFFFE  # group of items and delimiters, which have no VR (PS3.5 7.5)
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 table 7.5-1
+_ENDS = (_ITEM_END & 0xFFFF, _SEQUENCE_END & 0xFFFF)
 # VRs whose length field has 16 bits; all others, known or to come, have 2 reserved bytes and 32 bits (PS3.5 7.1.2)
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 
@@ -146,14 +147,13 @@ class DataSetScanner:
                     break
                 (length,) = length_at(data, position + 8)
                 start = position + _LONG_HEADER
-            tag = group << 16 | element
-            if length == UNDEFINED or tag in (_ITEM_END, _SEQUENCE_END):
-                self._nest(tag, vr)
+            if length == UNDEFINED or (group == _DELIMITATION and element in _ENDS):
+                self._nest(group << 16 | element, vr)
                 position = start
                 if self._encoding is not encoding:
                     break
                 continue
-            if not owed and tag in wanted:
+            if not owed and (tag := group << 16 | element) in wanted:
                 stop = start + min(length, self._value_bytes)
                 if stop > end:
                     break
@@ -163,7 +163,7 @@ class DataSetScanner:
 
     def _nest(self, tag: int, vr: bytes) -> None:
         """Go into a sequence or an item of undefined length, or out of it."""
-        if tag in (_ITEM_END, _SEQUENCE_END):
+        if tag in (_ITEM_END, _SEQUENCE_END):  # their length is zero, and not looked at
             if not self._owed or self._owed[-1][0] != tag:
                 raise InstanceRefusedError(Fault.MALFORMED)
             self._encoding = self._owed.pop()[1]

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from egfr_dls.spool.contract import AssociationEnded, RecordWriter, SpoolWriteError, SpoolWriter
+from egfr_dls.spool import AssociationEnded, RecordWriter, SpoolWriteError, SpoolWriter
 from egfr_dls.study import ReceivedInstance
 from egfr_dls.telemetry import error_fields, get_logger
 from listener.association import Accepted
 from listener.part10 import file_head
 from listener.status import FAULTS, SUCCESS, Answer, Fault, InstanceRefusedError
-from listener.transfer import FactsReader, InstanceFacts, StoreCommand, is_uid
+from listener.transfer import FactsReader, InstanceFacts, StoreCommand
 
 T = TypeVar("T")
 FLOOR_SECONDS = 0.1  # how long an answer about the disk's free space is good for
@@ -109,8 +109,7 @@ class Incoming:
             self._writer = None
 
     def _begin(self, check_floor: Callable[[], None]) -> None:
-        if self._command.sop_class_uid != self._command.context_sop_class_uid:
-            raise InstanceRefusedError(Fault.CONTEXT_MISMATCH)
+        self._command.check()
         check_floor()
 
     def _take(self, data: memoryview) -> None:
@@ -134,8 +133,6 @@ class Incoming:
 
     def _head(self) -> bytes:
         command = self._command
-        if not (is_uid(command.sop_class_uid) and is_uid(command.sop_instance_uid)):
-            raise InstanceRefusedError(Fault.UID_FORM)
         return file_head(command.sop_class_uid, command.sop_instance_uid, command.transfer_syntax_uid)
 
     def _attempt(self, step: Callable[[T], None], argument: T) -> None:
@@ -145,7 +142,7 @@ class Incoming:
             step(argument)
         except InstanceRefusedError as error:
             self._refuse(error.fault)
-        except SpoolWriteError as error:
+        except (SpoolWriteError, OSError) as error:
             self._refuse(Fault.DISK_FULL, error)
         except Exception as error:  # noqa: BLE001  # the handler's border: a defect costs one instance, not the service
             self._refuse(Fault.DEFECT, error)

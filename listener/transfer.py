@@ -56,6 +56,19 @@ class StoreCommand:
     context_sop_class_uid: str  # abstract syntax of the presentation context
     transfer_syntax_uid: str
 
+    def check(self) -> None:
+        """Check what can be checked before the data set arrives.
+
+        Raises
+        ------
+        InstanceRefusedError
+            CONTEXT_MISMATCH, UID_FORM
+        """
+        if self.sop_class_uid != self.context_sop_class_uid:
+            raise InstanceRefusedError(Fault.CONTEXT_MISMATCH)
+        if not is_uid(self.sop_instance_uid):
+            raise InstanceRefusedError(Fault.UID_FORM)
+
 
 class FactsReader:
     """Reads and checks a data set from its first byte to its last while it arrives; see ``dataset.Scanner``.

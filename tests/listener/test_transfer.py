@@ -8,12 +8,19 @@ import pytest
 
 from egfr_dls.dimse_status import StoreStatus
 from listener.status import FAULTS, Fault, InstanceRefusedError, Rejection
-from listener.transfer import StoreCommand, frame_of_reference_uid, is_uid, read_facts
+from listener.transfer import FactsReader, InstanceFacts, StoreCommand, frame_of_reference_uid, is_uid
 from tests.builders import CT_SERIES_UID, FRAME_OF_REFERENCE_UID, STUDY_UID, ct_slices, secondary_capture
 from tests.listener.nodes import raw_data_set
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+def read_facts(data: bytes, command: StoreCommand, *, cut_every: int | None = None) -> InstanceFacts:
+    reader = FactsReader(command)
+    for start in range(0, len(data), cut_every or len(data)):
+        reader.feed(memoryview(data)[start : start + (cut_every or len(data))])
+    return reader.finish()
 
 
 def test_the_facts_are_those_of_the_data_set() -> None:
@@ -38,7 +45,7 @@ def test_a_modality_that_is_no_code_string_is_none(modality: str | None, kept: s
 def test_a_class_other_than_the_contexts_is_not_supported() -> None:
     ds = ct_slices()[0]
     with pytest.raises(InstanceRefusedError) as refused:
-        read_facts(raw_data_set(ds), StoreCommand(CT, ds.SOPInstanceUID, "1.2.840.10008.5.1.4.1.1.4", EXPLICIT))
+        StoreCommand(CT, ds.SOPInstanceUID, "1.2.840.10008.5.1.4.1.1.4", EXPLICIT).check()
     assert FAULTS[refused.value.fault].status is StoreStatus.SOP_CLASS_NOT_SUPPORTED
 
 
