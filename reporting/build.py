@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import io
+import string
 from dataclasses import dataclass
 from datetime import datetime
 
+from highdicom import SOPClass
 from pydicom import Dataset, dcmwrite
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import StudyFindings
 from reporting.context import ReportContext, ReportOptions, Revision
+from reporting.page_content import Line, Page, Tone
+from reporting.page_drawing import draw
 from reporting.pages import page_images
 from reporting.refusal_sr import refusal_report
 from reporting.seg import segmentation
 from reporting.source_header import SourceImages
 from reporting.sr import score_report
+
+ASCII = string.ascii_letters + string.digits + string.punctuation
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +60,12 @@ def build_objects(
     return tuple(
         ReportObject(kind, ds, ds.SOPClassUID, ds.SOPInstanceUID) for kind, ds in built.items() if ds is not None
     )
+
+
+def prepare() -> None:
+    """Load what else the first study would wait for: highdicom's tables of the standard (22 MB of JSON) and the fonts."""
+    SOPClass("1.2", "1.2", 1, "1.2", SegmentationStorage, 1, "SEG", transfer_syntax_uid=ExplicitVRLittleEndian)
+    draw(Page(ASCII, None, tuple(Line(ASCII, tone) for tone in Tone), (), ASCII))
 
 
 def required_headers(findings: StudyFindings, evidence: EvidenceImages) -> tuple[str, ...]:

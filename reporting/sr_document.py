@@ -146,8 +146,10 @@ def _of_known_class(image: Dataset) -> Dataset:
 
 
 def _name_classes(ds: Dataset, evidence: Iterable[Dataset]) -> None:
-    """Refer to every instance by its own SOP Class UID."""
-    classes = {image.SOPInstanceUID: image.SOPClassUID for image in evidence}
+    """Refer to every instance by its own SOP Class UID, where highdicom was told another."""
+    classes = {i.SOPInstanceUID: i.SOPClassUID for i in evidence if i.SOPClassUID not in READ_CLASSES}
+    if not classes:
+        return
 
     def name_class(item: Dataset, element: DataElement) -> None:
         if element.keyword == "ReferencedSOPInstanceUID" and element.value in classes:

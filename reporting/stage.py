@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import ipaddress
 import threading
 import time
@@ -24,9 +23,10 @@ from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.settings import Destination, Settings
 from egfr_dls.store import Store, open_store
+from egfr_dls.study import SpoolRef
 from egfr_dls.telemetry import get_logger
 from egfr_dls.uids import OBJECT_KINDS, series_uid
-from reporting.build import ReportObject, build_objects, required_headers, to_bytes
+from reporting.build import ReportObject, build_objects, prepare, required_headers, to_bytes
 from reporting.context import Predecessor, ReportOptions, Revision
 from reporting.send import Sender
 from reporting.source_header import SourceImages
@@ -41,6 +41,7 @@ class ReportHandler:
         self._settings = settings
         self._store = store
         self._clock = clock
+        prepare()
         self._options = ReportOptions(settings.reporting.pages, settings.reporting.indeterminate_band)
 
     def handle(self, job: Job) -> Effect:
@@ -73,11 +74,12 @@ class ReportHandler:
         wanted = [*required_headers(found, evidence), found.reference_sop_instance_uid or ""]
         with self._store.ledger.read() as tx:
             places = instances.location(tx, found.study_instance_uid, wanted)
-        headers: dict[str, Dataset] = {
-            uid: dcmread(io.BytesIO(self._store.spool.read(place)), stop_before_pixels=True)
-            for uid, place in places.items()
-        }
+        headers = {uid: self._header(place) for uid, place in places.items()}
         return SourceImages(headers, headers[found.reference_sop_instance_uid or ""])
+
+    def _header(self, place: SpoolRef) -> Dataset:
+        with self._store.spool.open(place) as file:
+            return dcmread(file, stop_before_pixels=True)
 
     def _revision(self, row: Row[Any], found: StudyFindings) -> Revision:
         with self._store.ledger.read() as tx:

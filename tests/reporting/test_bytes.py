@@ -14,6 +14,21 @@ from tests.reporting.test_bytes import digests
 print("\\n".join(digests()))
 """
 
+FIRST_REPORT = """
+import sys
+from highdicom._standard_utils import get_module_attribute_map
+from tests.reporting.report_cases import scored
+from reporting.build import prepare, to_bytes
+assert get_module_attribute_map.cache_info().currsize == 0
+prepare()
+assert get_module_attribute_map.cache_info().currsize == 1
+before = set(sys.modules)
+for made in scored().with_pages().build().values():
+    to_bytes(made)
+assert set(sys.modules) == before, set(sys.modules) - before
+assert "matplotlib" not in sys.modules
+"""
+
 
 def digests() -> list[str]:
     cases = (scored().with_pages(), refused().with_pages(), rtstruct_case("AUTOMATIC"))
@@ -25,3 +40,7 @@ def test_two_processes_build_the_same_bytes() -> None:
     here = digests()
     assert len(here) == 7
     assert other.stdout.split() == here
+
+
+def test_the_first_study_waits_for_nothing_that_could_be_loaded_before() -> None:
+    subprocess.run([sys.executable, "-c", FIRST_REPORT], check=True)

@@ -120,6 +120,18 @@ def test_objects_are_built_kept_and_queued_for_every_destination(make: Any) -> N
     assert {ds.StudyInstanceUID for ds in objects.values()} == {STUDY_UID}
 
 
+def test_headers_are_read_without_the_pixels_behind_them(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make()
+    row = bench.findings(found())
+
+    def whole(*_arguments: Any) -> None:
+        raise AssertionError("a whole instance was read")
+
+    monkeypatch.setattr(type(bench.store.spool), "read", whole)
+    bench.report()
+    assert list(bench.objects(row)) == ["roi", "report"]
+
+
 def test_report_that_is_built_again_is_the_same_bytes(make: Any) -> None:
     bench = make()
     row = bench.findings(found())
