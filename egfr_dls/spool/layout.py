@@ -100,10 +100,10 @@ def segments(folder: Path) -> list[Path]:
 
 def make_folders(folder: Path) -> None:
     """Make a listener's folders, durably."""
-    for state in STATES:
-        (folder / state).mkdir(mode=0o700, parents=True, exist_ok=True)
-    for made in (folder, folder.parent, folder.parent.parent):
-        sync_folder(made)
+    for made in (folder, *(folder / state for state in STATES)):
+        made.mkdir(mode=0o700, exist_ok=True)
+    for parent in (folder, folder.parent, folder.parent.parent):
+        sync_folder(parent)
 
 
 def move(segment: Path, to: Path) -> None:

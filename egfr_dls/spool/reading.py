@@ -86,7 +86,9 @@ def _holds(fd: int, path: Path, ref: SpoolRef) -> bool:
     """Lock a sealed segment against recycling, then look whether it was recycled before."""
     if path.parent.name == layout.SEALED and not layout.locked(fd, shared=True):
         return False
-    head = os.pread(fd, record.HEAD_BYTES, max(0, ref.offset - record.HEAD_BYTES))
+    if ref.offset < record.HEAD_BYTES:
+        return False
+    head = os.pread(fd, record.HEAD_BYTES, ref.offset - record.HEAD_BYTES)
     return record.is_head(head, layout.generation_of(path), ref.length)
 
 
