@@ -8,8 +8,8 @@ next pass) or, if an indexer was there first, in the ledger.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from egfr_dls.ledger import Ledger, Tx, commitments, instances
@@ -19,6 +19,8 @@ from egfr_dls.study import ReceivedInstance
 from egfr_dls.telemetry import get_logger
 from listener.commitment_request import Reference, read_request
 from listener.commitment_status import FailureReason, RequestRefusedError
+
+AGAIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +36,14 @@ class _Open:
 
 
 class Settlement:
-    """Decides on what was requested; the indexer calls ``apply`` after each pass.
+    """Decides on what was requested; the indexer calls ``apply`` after each pass."""
 
-    Parameters
-    ----------
-    clock
-        UTC seconds
-    """
-
-    def __init__(self, ledger: Ledger, spool: SpoolIndex, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, ledger: Ledger, spool: SpoolIndex) -> None:
         self._ledger = ledger
         self._spool = spool
-        self._clock = clock
 
-    def apply(self) -> int:
-        """Decide on every request that can be decided now; return how many still wait for instances to be indexed.
+    def apply(self, now: float) -> float:
+        """Decide on every request that can be decided; return when to ask again (UTC seconds): some wait to be indexed.
 
         Raises
         ------
@@ -58,12 +53,13 @@ class Settlement:
         with self._ledger.read() as tx:
             found = [_Open(row, _read(row)) for row in commitments.undecided(tx)]
             if not found:
-                return 0
+                return math.inf
             missing = frozenset[str]().union(*(_missing(tx, one) for one in found))
             marks = instances.watermarks(tx)
         coming = self._not_indexed(marks, missing) if missing else frozenset[str]()
         with self._ledger.begin() as tx:
-            return sum(not self._decide(tx, one, coming) for one in found)
+            decided = [self._decide(tx, one, coming, now) for one in found]
+        return math.inf if all(decided) else now + AGAIN_SECONDS
 
     def _not_indexed(self, marks: Mapping[str, int], wanted: frozenset[str]) -> frozenset[str]:
         """Return which of these SOP instances lie in the spool past the watermarks, whichever listener received them."""
@@ -74,7 +70,7 @@ class Settlement:
             if isinstance(record.entry, ReceivedInstance) and record.entry.sop_instance_uid in wanted
         )
 
-    def _decide(self, tx: Tx, one: _Open, coming: Collection[str]) -> bool:
+    def _decide(self, tx: Tx, one: _Open, coming: Collection[str], now: float) -> bool:
         """Settle one request, unless one of its instances is about to be indexed."""
         if not one.references:
             commitments.bury(tx, one.row.id, "UNREADABLE")
@@ -83,7 +79,7 @@ class Settlement:
         failures = _failures(tx, one)
         if any(why is FailureReason.NO_SUCH_OBJECT_INSTANCE and uid in coming for uid, why in failures.items()):
             return False
-        if commitments.settle(tx, one.row.id, failures, self._clock()):
+        if commitments.settle(tx, one.row.id, failures, now):
             state = "failures_exist" if failures else "all_committed"
             get_logger().info("commitment_decided", count=len(one.references), state=state)
         return True

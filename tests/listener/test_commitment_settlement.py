@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -65,7 +66,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """An empty bench."""
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     own, other = (DirectorySpool(tmp_path / "spool", name) for name in (LISTENER, "listener-other"))
-    yield Bench(ledger, own, other, Settlement(ledger, own, lambda: NOW))
+    yield Bench(ledger, own, other, Settlement(ledger, own))
     own.close()
     other.close()
     ledger.close()
@@ -91,21 +92,21 @@ def row_of(uid: str, sop_class_uid: str) -> dict[str, Any]:
 def test_what_the_ledger_has_is_committed(bench: Bench) -> None:
     bench.index("1.3", "1.4")
     bench.ask("1.3", "1.4")
-    assert bench.settlement.apply() == 0
+    assert bench.settlement.apply(NOW) == math.inf
     assert bench.decided() == [{}]
 
 
 def test_an_unknown_instance_fails_and_costs_the_others_nothing(bench: Bench) -> None:
     bench.index("1.3")
     bench.ask("1.3", "1.4")
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     assert bench.decided() == [{"1.4": 0x0112}]
 
 
 def test_another_class_is_a_conflict(bench: Bench) -> None:
     bench.index("1.3", sop_class_uid="1.2.840.10008.5.1.4.1.1.128")
     bench.ask("1.3")
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     assert bench.decided() == [{"1.3": 0x0119}]
 
 
@@ -114,7 +115,7 @@ def test_one_of_two_contents_under_a_uid_is_enough(bench: Bench) -> None:
     bench.index("1.3")
     bench.index("1.3", sop_class_uid="1.2.840.10008.5.1.4.1.1.128")
     bench.ask("1.3")
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     assert bench.decided() == [{}]
 
 
@@ -124,10 +125,10 @@ def test_what_is_durable_but_not_indexed_is_waited_for(bench: Bench, which: str)
     getattr(bench, which).append(received("1.4"), [b"bytes"])
     bench.index("1.3")
     bench.ask("1.3", "1.4", "1.5")
-    assert bench.settlement.apply() == 1
+    assert bench.settlement.apply(NOW) < NOW + 1
     assert bench.decided() == []
     bench.index("1.4")
-    assert bench.settlement.apply() == 0
+    assert bench.settlement.apply(NOW) == math.inf
     assert bench.decided() == [{"1.5": 0x0112}]
 
 
@@ -143,7 +144,7 @@ def test_what_is_indexed_while_it_is_looked_for_is_found(bench: Bench, monkeypat
     bench.own.append(received("9.9"), [b"bytes"])  # so that the folders are there
     bench.other.append(received("9.8"), [b"bytes"])
     monkeypatch.setattr(bench.own, "records", indexed_meanwhile)
-    assert bench.settlement.apply() == 0
+    assert bench.settlement.apply(NOW) == math.inf
     assert bench.decided() == [{}]
 
 
@@ -152,7 +153,7 @@ def test_one_that_waits_holds_no_other_up(bench: Bench) -> None:
     bench.index("1.3")
     bench.ask("1.4", transaction="1.1")
     bench.ask("1.3", transaction="1.2")
-    assert bench.settlement.apply() == 1
+    assert bench.settlement.apply(NOW) < NOW + 1
     assert [row.state for row in bench.rows()] == [CommitmentState.REQUESTED, CommitmentState.SETTLED]
 
 
@@ -160,7 +161,7 @@ def test_another_request_under_a_known_transaction_uid_fails_as_a_whole(bench: B
     bench.index("1.3", "1.4")
     bench.ask("1.3")
     bench.ask("1.3", "1.4")
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     assert bench.decided() == [{}, {"1.3": 0x0131, "1.4": 0x0131}]
 
 
@@ -168,26 +169,26 @@ def test_another_requester_under_a_known_transaction_uid_is_another_request(benc
     bench.index("1.3")
     bench.ask("1.3")
     bench.ask("1.3", calling_ae_title="THIEF")
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     assert bench.decided() == [{}, {"1.3": 0x0131}]
 
 
 def test_the_same_request_again_is_reported_again_as_things_stand_then(bench: Bench) -> None:
     bench.ask("1.3")
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     with bench.ledger.begin() as tx:
         commitments.reported(tx, bench.rows()[0].id, 0)
     bench.index("1.3")
     bench.ask("1.3", association_id="b")
     (row,) = bench.rows()
     assert (row.state, row.association_id, row.attempts) == (CommitmentState.REQUESTED, "b", 0)
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     assert bench.decided() == [{}]
 
 
 def test_a_request_of_last_week_is_not_reported_by_a_ledger_that_is_rebuilt(bench: Bench) -> None:
     bench.ask("1.3", received_at=AT.replace(year=2025))
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     assert [(row.state, row.reason) for row in bench.rows()] == [(CommitmentState.DEAD, "TOO_OLD")]
 
 
@@ -196,7 +197,7 @@ def test_one_that_cannot_be_read_any_more_stops_nothing(bench: Bench) -> None:
     with bench.ledger.begin() as tx:
         commitments.enter(tx, asked(), b"\x08\x00garbage", LISTENER, NOW)
     bench.ask("1.3", transaction="1.9")
-    assert bench.settlement.apply() == 0
+    assert bench.settlement.apply(NOW) == math.inf
     assert [(row.state, row.reason) for row in bench.rows()] == [
         (CommitmentState.DEAD, "UNREADABLE"), (CommitmentState.SETTLED, ""),
     ]  # fmt: skip
@@ -206,7 +207,7 @@ def test_ten_thousand_instances_are_decided_in_one_go(bench: Bench) -> None:
     uids = [f"1.3.{n}" for n in range(10_000)]
     bench.index(*uids[:-1])
     bench.ask(*uids)
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     assert bench.decided() == [{uids[-1]: 0x0112}]
 
 
@@ -218,7 +219,7 @@ def settled(bench: Bench) -> Bench:
     """One decided request, of association "a"."""
     bench.index("1.3")
     bench.ask("1.3")
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     return bench
 
 
@@ -278,5 +279,5 @@ def test_an_association_that_ended_before_its_request_was_entered_stays_ended(be
         )  # fmt: skip
     bench.index("1.3")
     bench.ask("1.3")
-    bench.settlement.apply()
+    bench.settlement.apply(NOW)
     assert due_at(bench, 0) == 1
