@@ -27,6 +27,7 @@ class Fault(StrEnum):
     CUT_SHORT = "cut_short"
     MALFORMED = "malformed"
     NESTED_TOO_DEEP = "nested_too_deep"
+    TOO_MANY_ELEMENTS = "too_many_elements"
     INFLATED_TOO_LARGE = "inflated_too_large"
     DEFECT = "defect"
 
@@ -58,6 +59,7 @@ FAULTS: dict[Fault, Answer] = {
     Fault.CUT_SHORT: Answer(_UNREADABLE, "The data set ends inside an element"),
     Fault.MALFORMED: Answer(_UNREADABLE, "The data set is not encoded as negotiated"),
     Fault.NESTED_TOO_DEEP: Answer(_UNREADABLE, "Sequences are nested too deep"),
+    Fault.TOO_MANY_ELEMENTS: Answer(_UNREADABLE, "The data set has too many elements"),
     Fault.INFLATED_TOO_LARGE: Answer(_UNREADABLE, "The inflated data set is too large"),
     Fault.DEFECT: Answer(StoreStatus.PROCESSING_FAILURE, "Not stored: internal error"),
 }
@@ -82,6 +84,8 @@ class Rejection(Enum):
     TOO_MANY_OF_PEER = ("too_many_of_peer", 2, 3, 2)
     DISK_FLOOR = ("disk_floor", 2, 3, 2)
     DEFECT = ("defect", 2, 1, 1)  # transient; service user: no-reason-given
+    APPLICATION_CONTEXT = ("application_context", 1, 1, 2)  # permanent: application-context-name-not-supported
+    PROTOCOL_VERSION = ("protocol_version", 1, 2, 2)  # permanent; provider, ACSE: protocol-version-not-supported
 
     @property
     def reason(self) -> str:
@@ -91,4 +95,39 @@ class Rejection(Enum):
     @property
     def codes(self) -> tuple[int, int, int]:
         """Result, Source, Reason/Diag."""
+        return self.value[1:]
+
+
+class Abort(Enum):
+    """Why we abort: log reason; Source and Reason/Diag. of the A-ABORT (PS3.8 table 9-26).
+
+    Source 2 is the upper layer itself. What only a layer above it can see (DIMSE, PS3.7) or wants has source 0, the service
+    user, whose reason is not significant.
+    """
+
+    UNRECOGNISED_PDU = ("unrecognised_pdu", 2, 1)  # unrecognized-PDU
+    UNEXPECTED_PDU = ("unexpected_pdu", 2, 2)  # unexpected-PDU
+    FRAGMENT_ORDER = ("fragment_order", 2, 5)  # unexpected-PDU parameter: two messages mixed, data before command
+    PDU_LENGTH = ("pdu_length", 2, 6)  # invalid-PDU-parameter value: over our maximum, or not the type's
+    VALUE_LENGTH = ("value_length", 2, 6)  # a presentation data value that does not fit its PDU
+    UNKNOWN_CONTEXT = ("unknown_context", 2, 6)
+    MALFORMED_REQUEST = ("malformed_request", 2, 6)  # an A-ASSOCIATE-RQ that cannot be read
+    TOO_MANY_CONTEXTS = ("too_many_contexts", 2, 6)  # identifiers are the odd numbers of a byte: 128 (PS3.8 9.3.2.2)
+    COMMAND_TOO_LARGE = ("command_too_large", 0, 0)
+    MALFORMED_COMMAND = ("malformed_command", 0, 0)
+    UNEXPECTED_RESPONSE = ("unexpected_response", 0, 0)  # to a request that we never sent
+    OBJECT_TOO_LARGE = ("object_too_large", 0, 0)
+    MESSAGE_TOO_LARGE = ("message_too_large", 0, 0)
+    IDLE = ("idle", 0, 0)
+    DRAINED = ("drained", 0, 0)
+    DEFECT = ("defect", 2, 0)  # reason-not-specified
+
+    @property
+    def reason(self) -> str:
+        """The ``reason`` of the log event ``association_aborted``."""
+        return self.value[0]
+
+    @property
+    def codes(self) -> tuple[int, int]:
+        """Source, Reason/Diag."""
         return self.value[1:]

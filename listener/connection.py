@@ -1,0 +1,254 @@
+"""One connection from accept to close: request, negotiation, session, and an end that the peer hears of."""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from egfr_dls.settings import Listener
+from egfr_dls.telemetry import error_fields, get_logger
+from listener import pdu
+from listener.association import Accepted, Admission, AssociationRequest
+from listener.buffer import ReceiveBuffer
+from listener.dispatch import HANDLERS, Channel, Handler
+from listener.errors import ConnectionLostError, PeerAbortedError, ProtocolError
+from listener.flood import Sparingly
+from listener.negotiation import SUPPORTED, Supported, acceptance, negotiate
+from listener.pdu import HEADER, PduType
+from listener.proposal import Proposal, read_proposal
+from listener.reception import Reception
+from listener.session import Duties, Session
+from listener.states import State, abort_codes, expected
+from listener.status import Abort, Rejection
+
+HANDSHAKE_SECONDS = 30.0  # ARTIM (PS3.8 9.1.5): from accept to the end of the A-ASSOCIATE-RQ, TLS included
+CLOSING_SECONDS = 5.0  # ARTIM again: until the peer has closed after our last PDU
+ASKED_SECONDS = 0.2  # for a session to see by itself that it is to end
+REST_SECONDS = 1  # of silence, after which the receive buffer's pages are given back
+KEEP_ALIVE_SECONDS = 60
+
+_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_SECONDS),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+)
+_REST = (REST_SECONDS).to_bytes(8, "little") + bytes(8)  # struct timeval
+
+
+def plain(connection: socket.socket) -> socket.socket:
+    """Return the socket as it is; TLS puts its own in this place."""
+    return connection
+
+
+@dataclass(frozen=True)
+class Node:
+    """What all connections of a receiver share.
+
+    ``secure`` runs in the connection's thread, within the time for the request, and returns the socket to talk through.
+    """
+
+    settings: Listener
+    admission: Admission
+    reception: Reception
+    handlers: Mapping[int, Handler] = field(default_factory=lambda: HANDLERS)
+    supported: Mapping[str, Supported] = field(default_factory=lambda: SUPPORTED)
+    secure: Callable[[socket.socket], socket.socket] = plain
+    said: Sparingly = field(default_factory=Sparingly)
+
+
+class Connection:
+    """Runs in a thread of its own. Another one looks at ``deadline`` (monotonic seconds) and calls ``expire``."""
+
+    def __init__(self, connection: socket.socket, peer_address: str, node: Node) -> None:
+        self._socket = connection
+        self._peer_address = peer_address
+        self._node = node
+        self._channel: Channel | None = None  # while a place is held
+        self._asked: Abort | None = None  # to end, by another thread
+        self._woken = False
+        self._hung_up = ""
+        self.state = State.AWAITING_REQUEST
+        self.since = time.monotonic()
+        self.deadline = self.since + min(HANDSHAKE_SECONDS, node.settings.idle_seconds)
+
+    def run(self) -> None:
+        """Serve the connection, and close it."""
+        try:
+            if self._speaks():
+                self._serve()
+        except ProtocolError as error:
+            self._abort(error.abort)
+        except PeerAbortedError:
+            self._aborted("peer_aborted")
+        except ConnectionLostError:
+            self._lost()
+        except Exception as error:  # noqa: BLE001  # the connection's border: a defect costs one association
+            get_logger().error("association_failed", **error_fields(error))
+            self._abort(Abort.DEFECT)
+        finally:
+            self._leave()
+            self._socket.close()
+
+    def heard(self) -> None:
+        """Give the peer the idle time anew (see ``session.Watch``)."""
+        self.deadline = time.monotonic() + self._node.settings.idle_seconds
+        if self._asked is not None:  # asked after the deadline is set: who asks sets them the other way round
+            raise ProtocolError(self._asked)
+
+    def working(self) -> None:
+        """Stop the idle time: the disk may take its time."""
+        self.deadline = math.inf
+
+    def expire(self, reason: Abort) -> None:
+        """End the connection from another thread: a session gets the time to say A-ABORT, anything else is hung up.
+
+        First it is asked, which one that receives sees; then it is woken, if it waits; then hung up, if it hangs in a send.
+        """
+        if self.state is not State.ESTABLISHED or self._woken:
+            self.hang_up("request_timeout")
+        elif self._asked is None:
+            self._asked = reason
+            self.deadline = time.monotonic() + ASKED_SECONDS
+        else:
+            self._woken = True
+            self.deadline = time.monotonic() + CLOSING_SECONDS
+            self._shut(socket.SHUT_RD)
+
+    def hang_up(self, reason: str) -> None:
+        """Break the connection from another thread; its own then ends."""
+        self._hung_up = self._hung_up or reason
+        self.deadline = math.inf
+        self._shut(socket.SHUT_RDWR)
+
+    def _speaks(self) -> bool:
+        """Whether anything comes; a connection that only looks (a load balancer) leaves no trace."""
+        for option in _OPTIONS:
+            self._socket.setsockopt(*option)
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def _serve(self) -> None:
+        self._secure()
+        buffer = ReceiveBuffer(self._socket)
+        proposal = self._request(buffer)
+        agreement = negotiate(proposal, self._node.supported)
+        verdict = proposal.objection() or self._verdict(proposal)
+        if isinstance(verdict, Rejection):
+            self._said("association_rejected", verdict.reason)
+            self._part(pdu.rejection(verdict))
+            return
+        self._channel = Channel(verdict, agreement.accepted, self._send, proposal.maximum_length)
+        get_logger().info("association_accepted", association=verdict.association_id)
+        self.state = State.ESTABLISHED
+        self._send(acceptance(proposal, agreement))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _REST)
+        Session(buffer, self._channel, self._duties(verdict), self).run()
+        self._release(self._channel)
+
+    def _secure(self) -> None:
+        try:
+            self._socket = self._node.secure(self._socket)
+        except OSError as error:
+            raise ConnectionLostError("the handshake failed") from error
+
+    def _request(self, buffer: ReceiveBuffer) -> Proposal:
+        """Receive the A-ASSOCIATE-RQ."""
+        length: int | None = None
+        while length is None or buffer.end - buffer.start < HEADER.size + length:
+            buffer.receive()
+            if length is None and buffer.end - buffer.start >= HEADER.size:
+                kind, length = HEADER.unpack_from(buffer.view, buffer.start)
+                if expected(self.state, kind, length) is PduType.ABORT:
+                    raise PeerAbortedError("the peer aborted before its request")
+        start = buffer.start + HEADER.size
+        buffer.start = start + length
+        return read_proposal(buffer.view[start : buffer.start])
+
+    def _verdict(self, proposal: Proposal) -> Accepted | Rejection:
+        """Ask who may send; fails closed."""
+        try:
+            return self._node.admission.admit(
+                AssociationRequest(proposal.calling_ae_title, proposal.called_ae_title, self._peer_address)
+            )
+        except Exception as error:  # noqa: BLE001  # the handler's border: a defect rejects
+            get_logger().error("association_failed", **error_fields(error))
+            return Rejection.DEFECT
+
+    def _duties(self, accepted: Accepted) -> Duties:
+        node = self._node
+        return Duties(partial(node.reception.begin, accepted), node.handlers, node.settings.max_object_bytes)
+
+    def _send(self, encoded: bytes) -> None:
+        self.deadline = time.monotonic() + self._node.settings.idle_seconds
+        try:
+            self._socket.sendall(encoded)
+        except OSError as error:
+            raise ConnectionLostError("the connection broke") from error
+
+    def _release(self, channel: Channel) -> None:
+        """Record an A-RELEASE-RQ before it is answered, and give the place back."""
+        if channel.brought:
+            self._node.reception.released(channel.accepted.association_id)
+            channel.brought = False
+        self._leave()
+        self._part(pdu.RELEASE_RP)
+
+    def _abort(self, reason: Abort) -> None:
+        codes = abort_codes(self.state, reason)
+        self._aborted(reason.reason)
+        self._part(pdu.abort(*codes))
+
+    def _lost(self) -> None:
+        if self._asked is not None and not self._hung_up:
+            self._abort(self._asked)
+        else:
+            self._aborted(self._hung_up or "connection_lost")
+
+    def _aborted(self, reason: str) -> None:
+        self._said("association_aborted", reason)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Give the place back and record the end, once."""
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        if channel.brought:
+            self._node.reception.lost(channel.accepted.association_id)
+        self._node.admission.leave(channel.accepted.association_id)
+
+    def _said(self, event: str, reason: str) -> None:
+        count = self._node.said.count((event, reason, self._peer_address))
+        if count:
+            association = self._channel.accepted.association_id if self._channel else None
+            get_logger().warning(event, association=association, reason=reason, count=count)
+
+    def _part(self, last: bytes) -> None:
+        """Send the last PDU and pass over what still comes (PS3.8 Sta13): closed at once, the socket would be reset, and the
+        PDU be lost on its way.
+        """
+        self.state = State.CLOSING
+        self.deadline = time.monotonic() + CLOSING_SECONDS
+        try:
+            self._socket.sendall(last)
+            self._shut(socket.SHUT_WR)
+            while self._socket.recv(1 << 16):
+                pass
+        except OSError:
+            return  # gone, or silent for so long
+
+    def _shut(self, how: int) -> None:
+        try:
+            socket.socket.shutdown(
+                self._socket, how
+            )  # the connection itself: a TLS socket's own would drop its encryption
+        except OSError:
+            return  # closed already
