@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset, dcmread
 
 from egfr_dls.dimse_status import StoreStatus
+from listener.intake import data_set_offset
 from listener.status import FAULTS, Fault, InstanceRefusedError, Rejection
-from listener.transfer import FactsReader, InstanceFacts, StoreCommand, frame_of_reference_uid, is_uid
+from listener.transfer import FactsReader, InstanceFacts, StoreCommand, is_uid
 from tests.builders import CT_SERIES_UID, FRAME_OF_REFERENCE_UID, STUDY_UID, ct_slices, secondary_capture
 from tests.listener.nodes import raw_data_set
 
@@ -23,9 +25,13 @@ def read_facts(data: bytes, command: StoreCommand, *, cut_every: int | None = No
     return reader.finish()
 
 
+def command_of(ds: Dataset) -> StoreCommand:
+    return StoreCommand(ds.SOPClassUID, ds.SOPInstanceUID, ds.SOPClassUID, str(ds.file_meta.TransferSyntaxUID))
+
+
 def test_the_facts_are_those_of_the_data_set() -> None:
     ds = ct_slices()[0]
-    facts = read_facts(raw_data_set(ds), StoreCommand(CT, ds.SOPInstanceUID, CT, EXPLICIT))
+    facts = read_facts(raw_data_set(ds), command_of(ds))
     assert (facts.sop_class_uid, facts.sop_instance_uid) == (CT, ds.SOPInstanceUID)
     assert (facts.study_instance_uid, facts.series_instance_uid) == (STUDY_UID, CT_SERIES_UID)
     assert facts.modality == "CT"
@@ -39,7 +45,7 @@ def test_a_modality_that_is_no_code_string_is_none(modality: str | None, kept: s
     written = (modality or "").encode()
     written += b" " * (len(written) % 2)
     raw = raw.replace(old, b"CS" + len(written).to_bytes(2, "little") + written, 1)
-    assert read_facts(raw, StoreCommand(CT, ds.SOPInstanceUID, CT, EXPLICIT)).modality == kept
+    assert read_facts(raw, command_of(ds)).modality == kept
 
 
 def test_a_class_other_than_the_contexts_is_not_supported() -> None:
@@ -50,15 +56,16 @@ def test_a_class_other_than_the_contexts_is_not_supported() -> None:
 
 
 def test_the_frame_of_reference_is_read_and_may_be_absent() -> None:
-    assert frame_of_reference_uid(raw_data_set(ct_slices()[0]), EXPLICIT) == FRAME_OF_REFERENCE_UID
-    assert frame_of_reference_uid(raw_data_set(secondary_capture()), EXPLICIT) == ""
+    ct, capture = ct_slices()[0], secondary_capture()
+    assert read_facts(raw_data_set(ct), command_of(ct)).frame_of_reference_uid == FRAME_OF_REFERENCE_UID
+    assert read_facts(raw_data_set(capture), command_of(capture)).frame_of_reference_uid == ""
 
 
 def test_a_frame_of_reference_of_bad_form_still_pairs_its_series() -> None:
     """GE and others have written components with a leading zero; the study is not refused for it."""
-    odd = FRAME_OF_REFERENCE_UID[:-3] + ".01"
-    data = raw_data_set(ct_slices()[0]).replace(FRAME_OF_REFERENCE_UID.encode(), odd.encode())
-    assert frame_of_reference_uid(data, EXPLICIT) == odd
+    ds, odd = ct_slices()[0], FRAME_OF_REFERENCE_UID[:-3] + ".01"
+    data = raw_data_set(ds).replace(FRAME_OF_REFERENCE_UID.encode(), odd.encode())
+    assert read_facts(data, command_of(ds)).frame_of_reference_uid == odd
 
 
 @pytest.mark.parametrize("text", ["1", "1.2.3", "0.0", "2.25." + "9" * 39, "1." + "2" * 62])
@@ -103,3 +110,17 @@ def test_the_documentation_has_every_answer() -> None:
     for rejection in Rejection:
         codes = ", ".join(str(code) for code in rejection.codes)
         assert any(f"| {codes} | `{rejection.reason}` |" in row for row in rows), rejection
+
+
+@pytest.mark.shared_data
+def test_the_facts_of_real_instances_are_what_pydicom_reads(shared_data: Path) -> None:
+    """The first file of each series: CT, PET, SEG, RWV, compressed and not, of several vendors; cut as they might arrive."""
+    seen = 0
+    for folder in sorted(path for path in shared_data.rglob("*") if path.is_dir()):
+        for path in sorted(folder.glob("*.dcm"))[:1]:
+            part10, ds = path.read_bytes(), dcmread(path, stop_before_pixels=True)
+            facts = read_facts(part10[data_set_offset(part10) :], command_of(ds), cut_every=65_521)
+            assert (facts.study_instance_uid, facts.series_instance_uid) == (ds.StudyInstanceUID, ds.SeriesInstanceUID)
+            assert (facts.modality, facts.frame_of_reference_uid) == (ds.Modality, ds.get("FrameOfReferenceUID", ""))
+            seen += 1
+    assert seen
