@@ -20,6 +20,9 @@ from listener.status import Fault, InstanceRefusedError
 
 UNDEFINED = 0xFFFFFFFF
 MAX_DEPTH = 64  # sequences inside sequences; the deepest of the standard's (SR content) stay below 20
+MAX_ELEMENTS = (
+    4 * 1024**2
+)  # large multi-frame objects and structure sets have some hundred thousand; this many take a second
 MAX_INFLATED_BYTES = 1024**3
 VALUE_BYTES = 128  # of a value that is asked for, twice the longest UID
 _INFLATED_AT_ONCE, _DEFLATED_AT_ONCE = 1024**2, 64 * 1024
@@ -64,7 +67,8 @@ class Scanner(Protocol):
         Raises
         ------
         InstanceRefusedError
-            MALFORMED: a delimiter that was not owed, a VR that is none; NESTED_TOO_DEEP; INFLATED_TOO_LARGE
+            MALFORMED: a delimiter that was not owed, a VR that is none; NESTED_TOO_DEEP; TOO_MANY_ELEMENTS;
+            INFLATED_TOO_LARGE
         """
 
     def finish(self) -> dict[int, bytes]:
@@ -99,6 +103,7 @@ class DataSetScanner:
         self._owed: list[tuple[int, Encoding]] = []  # delimiter, and the encoding that holds again after it
         self._values: dict[int, bytes] = {}
         self._rest = b""  # an element that is not whole yet
+        self._elements_left = MAX_ELEMENTS
         self._skip = 0  # bytes of a value that are still to come and need not be looked at
 
     def feed(self, data: memoryview) -> None:
@@ -135,7 +140,9 @@ class DataSetScanner:
         """Walk until the data end or the encoding changes."""
         encoding, owed, wanted, end = self._encoding, self._owed, self._wanted, len(data)
         implicit, header_at, length_at = encoding.implicit, _HEADER[encoding.order], _LENGTH[encoding.order]
-        while end - position >= _SHORT_HEADER:
+        for walked in range(self._elements_left):
+            if end - position < _SHORT_HEADER:
+                break
             group, element, vr, length = header_at(data, position)
             start = position + _SHORT_HEADER
             if implicit or group == _DELIMITATION:
@@ -151,6 +158,7 @@ class DataSetScanner:
                 self._nest(group << 16 | element, vr)
                 position = start
                 if self._encoding is not encoding:
+                    walked += 1
                     break
                 continue
             if not owed and (tag := group << 16 | element) in wanted:
@@ -159,6 +167,9 @@ class DataSetScanner:
                     break
                 self._values[tag] = bytes(data[start:stop])
             position = start + length
+        else:
+            raise InstanceRefusedError(Fault.TOO_MANY_ELEMENTS)
+        self._elements_left -= walked
         return position
 
     def _nest(self, tag: int, vr: bytes) -> None:

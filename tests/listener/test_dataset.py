@@ -193,6 +193,17 @@ def test_nesting_has_a_limit_that_pydicom_can_read() -> None:
     assert str(ds)
 
 
+def test_the_number_of_elements_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 GiB of elements of 8 bytes, which 2 MB of a deflated data set can hold, would take half a minute of CPU."""
+    monkeypatch.setattr("listener.dataset.MAX_ELEMENTS", 100)
+    element = struct.pack("<HH2sH", 0x0028, 0x0010, b"US", 0)
+    nested = struct.pack("<HH2sHI", 0x0009, 0x1001, b"UN", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    for one, count in ((element, 100), (nested, 50)):
+        for cuts in ((), range(100 * len(one))):
+            assert isinstance(outcome(scanner(ExplicitVRLittleEndian, {}), one * (count - 1), cuts), dict)
+            assert outcome(scanner(ExplicitVRLittleEndian, {}), one * (count + 1), cuts) is Fault.TOO_MANY_ELEMENTS
+
+
 def test_un_of_undefined_length_holds_implicit_elements() -> None:
     """PS3.5 6.2.2, note 4; the element after it is explicit again."""
     inner = struct.pack("<HHI", 0x0010, 0x0010, 4) + b"ABCD"
