@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from egfr_dls.spool import layout, record, recycling
-from egfr_dls.spool.contract import Bytes, Entry, RecordWriter, SegmentFull, SpooledRecord, SpoolState
+from egfr_dls.spool.contract import Bytes, Entry, RecordWriter, SegmentFull, SpooledRecord, SpoolReadError, SpoolState
 from egfr_dls.spool.filler import Filler
 from egfr_dls.spool.pool import SegmentPool
 from egfr_dls.spool.reading import open_payload, read_payload
@@ -159,5 +159,7 @@ def _scan(path: Path, start: int) -> Iterator[SpooledRecord]:
                 yield SpooledRecord(record.decode(found.header), SpoolRef(name, found.offset, found.length), end)
     except FileNotFoundError:  # without records and abandoned, or archived, since the folder was listed
         return
+    except OSError as error:
+        raise SpoolReadError(f"spool segment {name} cannot be read: {error.strerror}") from error
     if closed and path.parent.name == layout.ACTIVE:
         yield SpooledRecord(SegmentFull(), SpoolRef(name, end, 0), end)

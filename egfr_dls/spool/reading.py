@@ -27,9 +27,9 @@ def open_payload(root: Path, ref: SpoolRef) -> io.BufferedReader:
 
 def read_payload(root: Path, ref: SpoolRef) -> bytes:
     """Return a record's payload."""
-    with _Payload(_descriptor(root, ref), ref) as payload:
-        data = payload.read(ref.length) if ref.length else b""
-    if data is None or len(data) != ref.length:
+    with open_payload(root, ref) as payload:
+        data = payload.read(ref.length)
+    if len(data) != ref.length:
         raise SpoolReadError(f"spool segment {ref.segment} ends within an instance at {ref.offset}")
     return data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from egfr_dls.spool import layout
@@ -68,8 +69,8 @@ def state(root: Path, free_bytes: int) -> SpoolState:
     counts, used = dict.fromkeys(layout.STATES, 0), 0
     for listener in layout.listeners(root):
         for name in layout.STATES:
-            with os.scandir(root / listener / name) as found:
-                sizes = [entry.stat().st_size for entry in found]
-            counts[name] += len(sizes)
-            used += sum(sizes)
+            for path in layout.segments(root / listener / name):
+                with suppress(FileNotFoundError):  # moved meanwhile
+                    used += path.stat().st_size
+                    counts[name] += 1
     return SpoolState(**counts, bytes_used=used, free_bytes=free_bytes)
