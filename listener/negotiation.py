@@ -23,6 +23,7 @@ from listener.pdu import HEADER, MAXIMUM_PDU_BYTES, PduType
 from listener.proposal import APPLICATION_CONTEXT, Item, Proposal, ProposedContext, Roles
 
 VERIFICATION = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"  # Push Model (PS3.4 J.3)
 IMPLEMENTATION_CLASS_UID = derived_uid("implementation", "egfr-dls")
 IMPLEMENTATION_VERSION_NAME = f"EGFRDLS_{PRODUCT_VERSION}"[:16]
 
@@ -48,6 +49,7 @@ class Supported:
 
 SUPPORTED: dict[str, Supported] = {
     VERIFICATION: Supported(),
+    STORAGE_COMMITMENT: Supported(LITTLE_ENDIAN, Roles(scu=True, scp=False)),
     **{str(context.abstract_syntax): Supported() for context in AllStoragePresentationContexts},
 }
 
