@@ -2,9 +2,9 @@
 
 What a crash may leave, and why it does no harm:
 
-* A torn tail. Reading stops at the first record that is not whole (magic, generation, CRC-32); nothing behind it was
-  acknowledged, since the record before it was synced before this one was begun. The next writer goes on at that place: it
-  overwrites only what nobody was promised.
+* A torn tail. Reading stops at the first record that is not whole (magic, generation, CRC-32). Nothing from there on was
+  acknowledged: a segment has one writer, who writes one record after the other, and each sync covers all before it. The
+  next writer goes on at that place: it overwrites only what nobody was promised.
 * Old bytes behind the tail, of a recycled segment or of a payload that was given up. They are of another generation, or of
   none that a sender could know (``record.py``), so they are never whole records.
 * A failed write or sync. What the disk holds is then unknown, so the segment is closed for good and nothing is ever appended
@@ -123,7 +123,7 @@ class DirectorySpool:
         recycling.archive(self._folder, segment)
 
     def adopt(self, listener: str) -> None:
-        """Close for good what a listener that is gone left unfilled, so that ``records`` ends with ``SegmentFull``."""
+        """Close for good what a listener that is gone left unfilled, so that ``records`` tells ``SegmentFull`` there too."""
         recycling.adopt(layout.listener_folder(self._folder, listener))
 
     def release(self, segment: str) -> None:

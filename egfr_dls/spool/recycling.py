@@ -33,10 +33,14 @@ def archive(root: Path, name: str) -> None:
 
 
 def adopt(folder: Path) -> None:
-    """Close for good the segments of a listener that no living process holds."""
-    for path in layout.segments(folder / layout.ACTIVE):
-        with layout.opened(path) as fd:
-            if layout.locked(fd):
+    """Close for good the segments of a listener that no living process holds, and remove its empty ones."""
+    for path in (*layout.segments(folder / layout.ACTIVE), *layout.segments(folder / layout.READY)):
+        with suppress(FileNotFoundError), layout.opened(path) as fd:
+            if not layout.locked(fd):
+                continue
+            if path.parent.name == layout.READY:
+                path.unlink()
+            else:
                 os.fchmod(fd, layout.CLOSED_MODE)
 
 

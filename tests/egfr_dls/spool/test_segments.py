@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from egfr_dls.errors import ConfigurationError
-from egfr_dls.spool import DirectorySpool, SegmentFull, SpoolReadError, SpoolWriteError
+from egfr_dls.spool import DirectorySpool, SegmentFull, SpoolReadError, SpoolWriteError, layout
 from egfr_dls.study import SpoolRef
 from tests.egfr_dls.spool.entries import (
     ENTRY,
@@ -243,6 +243,7 @@ def test_an_oversized_segment_is_cut_when_it_is_recycled(spool: DirectorySpool, 
 def test_an_orphans_segments_are_closed_and_end_removed(root: Path, another: DirectorySpool) -> None:
     gone = DirectorySpool(root, "gone")
     gone.append(numbered(1))
+    (root / "gone" / "ready" / layout.new_name()).touch()
     another.adopt("gone")
     assert [r.entry for r in another.records("gone", {})] == [numbered(1)], "not while its writer lives"
     gone.close()
@@ -251,10 +252,63 @@ def test_an_orphans_segments_are_closed_and_end_removed(root: Path, another: Dir
     assert full.entry == SegmentFull()
     another.archive(full.ref.segment)
     another.release(full.ref.segment)
-    assert files(root, "ready", "gone") == files(root, "sealed", "gone") == []
+    assert [files(root, state, "gone") for state in layout.STATES] == [[], [], []]
     back = DirectorySpool(root, "gone")
     assert back.append(numbered(2)).segment != full.ref.segment, "what was closed for good is not gone on with"
     back.close()
+
+
+def test_a_ready_segment_that_another_process_took_is_passed_by(
+    spool: DirectorySpool, sealed: SpoolRef, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was listed, opened and locked after the other had filled and closed it, so that it was gone from its place."""
+    spool.release(sealed.segment)
+    locked = layout.locked
+
+    def late(fd: int) -> bool:
+        (ready,) = files(root, "ready") or [None]
+        if ready:
+            ready.rename(root / LISTENER / "sealed" / ready.name)
+        return locked(fd)
+
+    monkeypatch.setattr(layout, "locked", late)
+    spool.append(ENTRY)
+    assert len(files(root, "active")) == len(files(root, "sealed")) == 1
+
+
+def test_a_segment_that_cannot_be_read_is_not_gone_on_with(
+    spool: DirectorySpool, another: DirectorySpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = spool.append(numbered(1))
+    spool.close()
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pread", failing)
+        with pytest.raises(SpoolReadError, match="cannot be read"):
+            list(another.records(LISTENER, {}))
+        assert another.append(numbered(2)).segment != first.segment
+    assert entries(another) == [numbered(1), numbered(2)]
+
+
+@pytest.mark.parametrize("call", ["open", "fsync"])
+def test_a_segment_that_cannot_be_made_is_said(
+    spool: DirectorySpool, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    with monkeypatch.context() as broken, pytest.raises(SpoolWriteError, match="Input/output error"):
+        broken.setattr(os, call, failing)
+        spool.append(ENTRY)
+    spool.append(ENTRY)
+    assert entries(spool) == [ENTRY]
+
+
+@pytest.mark.parametrize("operation", ["archive", "release", "sync"])
+def test_a_disk_that_fails_at_the_index_is_said(
+    spool: DirectorySpool, sealed: SpoolRef, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    name = fill(spool) if operation == "archive" else sealed.segment
+    for call in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, call, failing)
+    with pytest.raises(SpoolWriteError, match="Input/output error"):
+        getattr(spool, operation)(name)
 
 
 def test_names_of_listeners_are_folders_and_nothing_else(root: Path, spool: DirectorySpool) -> None:
@@ -285,5 +339,5 @@ def test_its_folders_are_its_owners_only(spool: DirectorySpool, root: Path) -> N
     assert {path.stat().st_mode & 0o077 for path in (root, *root.rglob("*"))} == {0}
 
 
-def failing(_fd: int) -> None:
+def failing(*_: object) -> None:
     raise OSError(5, "Input/output error")
