@@ -24,10 +24,9 @@ from pathlib import Path
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 from pynetdicom import build_context
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
-    A_RELEASE,
     ImplementationClassUIDNotification,
     MaximumLengthNotification,
 )
@@ -40,6 +39,7 @@ IOVECTORS = 1000  # Linux takes 1,024 a call
 INSTANCES_OF_A_STUDY = 1000
 SUCCESS = struct.pack("<HHLH", 0, 0x0900, 2, 0)  # Status (0000,0900), PS3.7 C
 P_DATA_TF, COMMAND_LAST, DATA, DATA_LAST = 4, 3, 0, 2  # PDU type, PS3.8 9.3.5; message control header, PS3.8 E.2
+RELEASE_REQUEST = struct.pack(">BBLL", 5, 0, 4, 0)  # PS3.8 table 9-24
 Buffer = bytes | bytearray | memoryview
 
 
@@ -50,6 +50,10 @@ class Prepared:
     buffers: Sequence[Buffer]
     n_bytes: int
     digits: tuple[tuple[bytearray, int, bool], ...] = ()
+
+    def joined(self) -> Prepared:
+        """Return the same in one buffer: TLS cannot gather."""
+        return Prepared([b"".join(self.buffers)], self.n_bytes)
 
     def renumber(self, number: int) -> None:
         """Make it another instance."""
@@ -70,11 +74,13 @@ def main() -> None:
     sock = _connect(options.port, options.tls)
     contexts, pdu_bytes = _associate(sock, paths)
     prepared = [_prepare(path, contexts, pdu_bytes, options.copies > 1) for path in paths]
+    if options.tls:
+        prepared = [message.joined() for message in prepared]
     print("ready", flush=True)
     sys.stdin.readline()
     moments = _send(sock, prepared, range(options.first, options.first + options.copies))
     print(json.dumps(moments), flush=True)
-    sock.sendall(_encoded(A_RELEASE_RQ(), A_RELEASE()))
+    sock.sendall(RELEASE_REQUEST)
     sock.recv(10)
 
 
@@ -86,8 +92,7 @@ def _send(sock: socket.socket, prepared: Iterable[Prepared], numbers: range) -> 
         for number in numbers:
             message.renumber(number)
             if secure:
-                for buffer in message.buffers:
-                    sock.sendall(buffer)
+                sock.sendall(message.buffers[0])
             else:
                 _send_whole(sock, message)
             _read_success(sock)
@@ -192,7 +197,9 @@ def _associate(sock: socket.socket, paths: Iterable[Path]) -> tuple[dict[str, in
     request.presentation_context_definition_list = [build_context(*pair) for pair in wanted]
     for number, context in enumerate(request.presentation_context_definition_list):
         context.context_id = 2 * number + 1
-    sock.sendall(_encoded(A_ASSOCIATE_RQ(), request))
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(request)
+    sock.sendall(pdu.encode())
     accepted = A_ASSOCIATE_AC()
     accepted.decode(_read_pdu(sock))
     answer = accepted.to_primitive()
@@ -200,12 +207,6 @@ def _associate(sock: socket.socket, paths: Iterable[Path]) -> tuple[dict[str, in
         raise ConnectionError("a presentation context was not accepted")
     limit = answer.maximum_length_received or PDU_BYTES
     return {pair[0]: 2 * number + 1 for number, pair in enumerate(wanted)}, min(limit, PDU_BYTES)
-
-
-def _encoded(pdu: A_ASSOCIATE_RQ | A_RELEASE_RQ, primitive: A_ASSOCIATE | A_RELEASE) -> bytes:
-    pdu.from_primitive(primitive)
-    encoded: bytes = pdu.encode()
-    return encoded
 
 
 def _read_pdu(sock: socket.socket) -> bytes:

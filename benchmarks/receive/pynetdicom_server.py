@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.dimse_primitives import C_STORE
 
 PDU_BYTES = 131072
 
@@ -16,6 +17,7 @@ def main() -> None:
     port, folder = int(sys.argv[1]), Path(sys.argv[2])
 
     def store(event: evt.Event) -> int:
+        assert isinstance(event.request, C_STORE)
         with (folder / f"{event.request.AffectedSOPInstanceUID}.dcm").open("wb") as file:
             file.write(event.encoded_dataset())
             file.flush()

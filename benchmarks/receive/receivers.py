@@ -22,7 +22,11 @@ from benchmarks.receive.studies import dataset_digest
 from tests.system.waiting import wait_until
 
 ORTHANC_HTTP_PORT = 8042  # in this benchmark's own network namespace
-READY_SEGMENTS, IDLE_SECONDS = 2, 10.0  # what our spool writes ahead while idle, and how long it may take
+READY_SEGMENTS, SEGMENT_BYTES, IDLE_SECONDS = (
+    2,
+    32 << 20,
+    20.0,
+)  # what our spool writes ahead, and how long that may take
 STOP_SECONDS = 60.0
 CONFIG = """
 [listener]
@@ -115,7 +119,8 @@ def _ours_digests(folder: Path) -> frozenset[str]:
 
 
 def _ours_idle(folder: Path) -> bool:
-    return len(list((folder / "root" / "spool").glob("*/ready/*"))) >= READY_SEGMENTS
+    ready = (folder / "root" / "spool").glob("*/ready/*")
+    return sum(path.stat().st_size >= SEGMENT_BYTES for path in ready) >= READY_SEGMENTS
 
 
 def storescp(*options: str) -> Callable[[int, Path], list[str]]:
@@ -242,7 +247,7 @@ def _listens(port: int) -> bool:
 
 
 FILES = r"/payload/"
-OURS = Receiver("egfr-dls", ours, _ours_stored, r"/spool/.*/active/|\.seg", _ours_digests, _ours_idle)
+OURS = Receiver("egfr-dls", ours, _ours_stored, r"/spool/[^/]+/active/", _ours_digests, _ours_idle)
 OURS_TLS = Receiver("egfr-dls, mutual TLS", ours_tls, _ours_stored, OURS.data, _ours_digests, _ours_idle, secure=True)
 ORTHANC = Receiver("Orthanc, sync on", orthanc(tuned=True), _orthanc_stored, FILES)
 ORTHANC_DEFAULT = Receiver("Orthanc, defaults", orthanc(tuned=False), _orthanc_stored, FILES, defaults=True)

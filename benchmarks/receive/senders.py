@@ -70,9 +70,11 @@ def storescu_at_defaults(study: Study, port: int, associations: int) -> Sent:
 def light(study: Study, port: int, associations: int, *, options: Sequence[str] = ()) -> Sent:
     """Send with one light sender (a process of its own) an association, all prepared before the clock starts."""
     command = [sys.executable, "-m", "benchmarks.receive.light", str(port), "--copies", str(study.copies), *options]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with ExitStack() as stack:
-        senders = [stack.enter_context(subprocess.Popen(command, text=True, **pipes)) for _ in range(associations)]
+        senders = [
+            stack.enter_context(subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            for _ in range(associations)
+        ]
         for sender, share in zip(senders, _shares(study, associations), strict=True):
             _say(sender, "".join(f"{path}\n" for path in share) + "\n")
         for sender in senders:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.uid import UID
 
 from tests.builders import ct_slices, pet_slices, to_part10
 
 CT_PIXELS, PT_PIXELS, SMALL_PIXELS, TINY_PIXELS = 512, 192, 180, 16  # 180 x 180 x 2 bytes and its header: 64 KiB
 MIB = 1 << 20
-LARGE_COLUMNS = 4096
+LARGE_COLUMNS = 16384
 # Two counters that the light sender may rewrite in place: the same eight digits end these UIDs in every copy of a template.
 STUDY_DIGITS, INSTANCE_DIGITS = "88888888", "77777777"
 
@@ -81,7 +82,7 @@ class Studies:
         path = self.folder / "template.dcm"
         ds = ct_slices(np.zeros((1, TINY_PIXELS, TINY_PIXELS)))[0]
         ds.StudyInstanceUID = f"{ds.StudyInstanceUID}.1{STUDY_DIGITS}"
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SeriesInstanceUID}.1{INSTANCE_DIGITS}"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(f"{ds.SeriesInstanceUID}.1{INSTANCE_DIGITS}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(to_part10(ds))
         return Study("many", (path,), copies)
@@ -113,7 +114,7 @@ def _series(modality: str, side: int, count: int) -> Iterator[Dataset]:
     build = ct_slices if modality == "ct" else pet_slices
     ds = build(np.zeros((1, side, side)))[0]
     for n in range(count):
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SeriesInstanceUID}.{n + 1}"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(f"{ds.SeriesInstanceUID}.{n + 1}")
         ds.PixelData = np.random.default_rng(n).integers(0, 4096, side * side, np.uint16).tobytes()
         yield ds
 
@@ -122,7 +123,7 @@ def _write_large(path: Path, seed: int, n_bytes: int) -> None:
     """Write an image of many rows; its pixels go to the file piece by piece."""
     ds = next(_series("ct", TINY_PIXELS, 1))
     ds.Rows, ds.Columns, ds.PixelData = n_bytes // (2 * LARGE_COLUMNS), LARGE_COLUMNS, bytes(MIB)
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SeriesInstanceUID}.{n_bytes}.{seed}"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(f"{ds.SeriesInstanceUID}.{n_bytes}.{seed}")
     front = to_part10(ds)[: -MIB - 4]  # up to the length of Pixel Data (7FE0,0010), the last element
     noise = np.random.default_rng(seed)
     with path.open("wb") as file:
