@@ -32,7 +32,7 @@ SCORED_SLICES = (3, 4, 5)
 MASK_SLICES = (2, 3, 4, 5, 6)
 MODEL = ModelUse("egfr-test", "1.2.0", "ab" * 32, "research", 0.5, "onnxruntime-cpu")
 COMPANION = ModelUse("pdl1-test", "1.0.0", "cd" * 32, "research", 0.5, "onnxruntime-cpu")
-NO_PAGES = ReportOptions(pages=False)  # drawing takes a second
+NO_PAGES = ReportOptions(pages=False)
 
 
 @dataclass(frozen=True)
