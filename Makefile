@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 PYTHON := $(shell command -v $(PYTHON) || command -v python3)
 VENV := .venv
 TRAINING_VENV := .venv-training
+S3_VENV := .venv-s3
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 DEBIAN_PACKAGES := orthanc dcmtk dicom3tools iproute2 poppler-utils
 PYTEST := $(VENV)/bin/python -m pytest
@@ -23,10 +24,10 @@ lint: $(VENV)/test.stamp
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-unit: $(VENV)/test.stamp
+unit: $(VENV)/test.stamp $(S3_VENV)/stamp
 	$(PYTEST) -q -n $(WORKERS) -m "not system and not training"
 
-system: $(VENV)/test.stamp
+system: $(VENV)/test.stamp $(S3_VENV)/stamp
 	$(PYTEST) -q -n $(WORKERS) --dist loadfile -m "system and not training"
 
 training: $(VENV)/test.stamp
@@ -65,19 +66,26 @@ $(TRAINING_VENV)/stamp: requirements-training.lock pyproject.toml
 	$(TRAINING_VENV)/bin/python -m $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@
 
+# The S3 server of the tests (moto).
+$(S3_VENV)/stamp: requirements-s3-server.lock | $(VENV)/bin/python
+	$(PYTHON) -m venv $(S3_VENV)
+	$(S3_VENV)/bin/python -m $(PIP_INSTALL) --require-hashes -r requirements-s3-server.lock
+	touch $@
+
 # Re-make the lock files (needs uv). PyTorch is locked to its CPU builds (`2.13.0+cpu`), whose hashes stand in
 # requirements-torch-cpu.hashes: the default build would bring several GB of CUDA packages.
-UV_COMPILE := uv pip compile pyproject.toml requirements-build.in --python-version 3.11 --python-platform linux \
-  --generate-hashes --no-header --no-annotate --quiet
+UV_COMPILE_ANY := uv pip compile --python-version 3.11 --python-platform linux --generate-hashes --no-header --no-annotate --quiet
+UV_COMPILE := $(UV_COMPILE_ANY) pyproject.toml requirements-build.in
 CUDA := cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
   nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
   nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
 lock:
 	$(UV_COMPILE) -o requirements.lock
 	$(UV_COMPILE) --extra test -o requirements-test.lock
+	$(UV_COMPILE_ANY) requirements-s3-server.in -o requirements-s3-server.lock
 	$(UV_COMPILE) --extra test --extra training $(CUDA:%=--no-emit-package %) -o requirements-training.lock
 	sed -i '/^# The following packages/,$$d; /^torch==/,/^[a-z].*==/{/^ /d}' requirements-training.lock
 	sed -i '/^torch==/r requirements-torch-cpu.hashes' requirements-training.lock
 
 clean:
-	rm -rf $(VENV) $(TRAINING_VENV) demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(TRAINING_VENV) $(S3_VENV) demo-out .mypy_cache .ruff_cache .pytest_cache
