@@ -21,8 +21,8 @@ from egfr_dls import stages
 from egfr_dls.errors import EgfrDlsError, StudyRefusedError, TemporaryFailureError, UsageError
 from egfr_dls.findings import ObjectEntry, StudyFindings, result_document
 from egfr_dls.job_loop import Handler
-from egfr_dls.ledger import completion, instances, jobs, results
-from egfr_dls.ledger.instances import IndexedInstance
+from egfr_dls.ledger import arrivals, completion, jobs, results
+from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.objectstore import write_atomically
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings import Settings
@@ -157,14 +157,14 @@ def _roi_objects(path: Path) -> Sequence[Dataset]:
 
 def _ingest(store: Store, datasets: Sequence[Dataset], at: datetime) -> None:
     study, association = str(datasets[0].StudyInstanceUID), str(uuid.uuid4())
+    found = []
+    for ds in datasets:
+        data = Path(str(ds.filename)).read_bytes()
+        entry = _entry(ds, study, association, at)
+        ref = store.spool.append(entry, [data])
+        found.append(IndexedInstance(entry, ref, hashlib.sha256(data).hexdigest(), own=False))
     with store.ledger.begin() as tx:
-        for ds in datasets:
-            data = Path(str(ds.filename)).read_bytes()
-            entry = _entry(ds, study, association, at)
-            ref = store.spool.append(entry, [data])
-            frame = str(ds.get("FrameOfReferenceUID") or "")
-            digest = hashlib.sha256(data).hexdigest()
-            instances.add(tx, IndexedInstance(entry, ref, digest, frame, own=False), store.site_key, WORKER)
+        arrivals.enter(tx, found, store.site_key, WORKER)
 
 
 def _entry(ds: Dataset, study_instance_uid: str, association_id: str, at: datetime) -> ReceivedInstance:
@@ -180,6 +180,7 @@ def _entry(ds: Dataset, study_instance_uid: str, association_id: str, at: dateti
         peer_address="",
         association_id=association_id,
         received_at=at.astimezone(UTC),
+        frame_of_reference_uid=str(ds.get("FrameOfReferenceUID") or "")[:64],
     )
 
 

@@ -41,7 +41,7 @@ def _stage_command(stage: str, help_text: str) -> click.Command:
     def command(config: Path | None, worker: str | None, supervised: bool) -> None:  # click passes flags so
         loaded = settings.load(config)
         refuse_name_clash()
-        name = worker or f"{stage}-{socket.gethostname()}-{os.getpid()}"
+        name = worker or _default_name(stage)
         telemetry.configure(loaded, stage, name)
         stop = threading.Event()
         supervisor.stop_on_signals(stop, supervised=supervised)
@@ -49,6 +49,12 @@ def _stage_command(stage: str, help_text: str) -> click.Command:
         telemetry.get_logger().info("stopped")
 
     return command
+
+
+def _default_name(stage: str) -> str:
+    """Return a worker's name. A listener's is the same at each start: its folder of the spool has it."""
+    host = socket.gethostname()
+    return f"{stage}-{host}" if stage == "listener" else f"{stage}-{host}-{os.getpid()}"
 
 
 listener = _stage_command("listener", "Accept associations and make instances durable.")

@@ -85,6 +85,7 @@ class Listener(_Section):
     max_object_bytes: int = Field(4294967296, ge=1)
     idle_seconds: float = Field(60, gt=0)
     drain_seconds: float = Field(30, ge=0)
+    workers: int = Field(1, ge=1)  # processes that accept on the same port
     check_called_ae_title: bool = True
     accept_any_peer: bool = False
     peers: tuple[Peer, ...] = ()
@@ -103,6 +104,7 @@ class Storage(_Section):
 
     root: Path
     min_free_bytes: int = Field(1073741824, ge=0)
+    retention_days: float = Field(30, ge=0)  # how long instances stay after their study is over
 
 
 class LedgerSettings(_Section):

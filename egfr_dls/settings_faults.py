@@ -13,10 +13,8 @@ from pydantic.fields import FieldInfo
 # that is silently without effect would be worse.
 NOT_IN_THIS_VERSION: dict[str, str] = {
     "listener.tls": "DICOM TLS",
-    "listener.workers": "several listener processes",
     "storage.engine": "object storage",
     "storage.s3": "object storage",
-    "storage.retention_days": "removal of delivered studies",
     "inference.precision": "GPU inference",
     "inference.engine_store": "GPU inference",
     "inference.shadow_every": "GPU inference",

@@ -1,30 +1,33 @@
-"""The indexer: writes the ledger behind the spool, in batches. One per spool; no sender waits for it."""
+"""From the spool into the ledger, in batches: one transaction, one look-up of known instances, each statement once a batch."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
-from egfr_dls.ledger import Ledger, Tx, instances, results
-from egfr_dls.ledger.instances import IndexedInstance
-from egfr_dls.spool import AssociationEnded, DirectorySpool, SegmentFull, SpooledRecord
-from egfr_dls.study import ReceivedInstance
-from listener.own import is_own
-from listener.transfer import frame_of_reference_uid
+from egfr_dls.ledger import Ledger, Tx, arrivals, commitments, instances
+from egfr_dls.ledger.arrivals import IndexedInstance
+from egfr_dls.spool import AssociationEnded, CommitmentRequested, DirectorySpool, SegmentFull, SpooledRecord
+from egfr_dls.study import ReceivedInstance, SpoolRef
+from listener.own import is_own, may_be_own
 
-BATCH = 128  # records a transaction
+BATCH = 512  # records a transaction
 _META_GROUP_LENGTH = struct.Struct("<132xHH2sHI")  # (0002,0000) UL after preamble and prefix (PS3.10 7.1)
+_CHUNK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one pass over the spool found that was new."""
+    """What one pass over the spool found that was new; ``ends`` are those of associations."""
 
     records: int
-    releases: int
+    ends: int
 
 
 class Intake:
@@ -33,91 +36,118 @@ class Intake:
     Parameters
     ----------
     listener
-        name of this listener in the association table
+        the name of this one, whose folder of the spool is indexed
+    clock
+        UTC seconds
     """
 
-    def __init__(self, ledger: Ledger, spool: DirectorySpool, site_key: bytes, listener: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        spool: DirectorySpool,
+        site_key: bytes,
+        listener: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._ledger = ledger
         self._spool = spool
         self._site_key = site_key
         self._listener = listener
+        self._clock = clock
+        self._buffer = memoryview(bytearray(_CHUNK_BYTES))
 
-    def recover(self) -> int:
-        """Index everything that the last listener left, and mark its associations as aborted; return how many there were.
+    def recover(self, started_at: float) -> int:
+        """Index everything that the last process of this name left; return how many associations it had left open.
 
-        The only listener of the spool calls this before it accepts its first association.
-        """
-        while self.index().records:
-            pass
-        with self._ledger.begin() as tx:
-            return instances.abort_open_associations(tx)
-
-    def index(self, ended: Sequence[str] = ()) -> Pass:
-        """Enter every record that the spool holds now.
+        Sealed segments too, past their watermarks: a ledger that was lost, or is older than the spool, is filled again.
 
         Parameters
         ----------
-        ended
-            associations that had ended before the call: those that were not released become aborted
+        started_at
+            UTC seconds: associations of which nothing came since then are aborted, others may be open now
+        """
+        self.index(everything=True)
+        with self._ledger.begin() as tx:
+            return arrivals.abort_open_associations(tx, self._listener, started_at)
+
+    def adopt(self, listener: str, *, everything: bool) -> int:
+        """Take over from a listener that is gone: index what it left, seal it; return how many records there were.
+
+        The caller holds the name of that listener, so that it cannot come back meanwhile.
+        """
+        self._spool.adopt(listener)
+        found = self.index(listener, everything=everything)
+        with self._ledger.begin() as tx:
+            arrivals.abort_open_associations(tx, listener, self._clock())
+        return found.records
+
+    def index(self, listener: str | None = None, *, everything: bool = False) -> Pass:
+        """Enter every record that the spool holds now of a listener; by default of this one.
+
+        Parameters
+        ----------
+        everything
+            also what lies in sealed segments
 
         Raises
         ------
         TemporaryFailureError
             the ledger is locked, full or failing: nothing of the open batch is entered, the next call tries again
         """
+        name = listener or self._listener
         with self._ledger.read() as tx:
-            marks = instances.watermarks(tx)
-        names = sorted(self._spool.listeners())
-        spooled = chain.from_iterable(self._spool.records(name, marks, everything=not marks) for name in names)
-        records = releases = 0
+            marks, sealed = instances.watermarks(tx), instances.sealed_segments(tx) if everything else frozenset()
+        found = self._spool.records(name, marks, everything=everything)
+        spooled = (r for r in found if r.ref.segment not in sealed or not isinstance(r.entry, SegmentFull))
+        records = ends = 0
         while batch := list(islice(spooled, BATCH)):
-            self._enter(batch)
+            self._enter(batch, name)
             records += sum(not isinstance(record.entry, SegmentFull) for record in batch)
-            releases += sum(isinstance(record.entry, AssociationEnded) for record in batch)
-        if ended:
-            with self._ledger.begin() as tx:
-                for association_id in ended:
-                    instances.abort_association(tx, association_id)
-        return Pass(records, releases)
+            ends += sum(isinstance(record.entry, AssociationEnded) for record in batch)
+        return Pass(records, ends)
 
-    def _enter(self, batch: list[SpooledRecord]) -> None:
+    def _enter(self, batch: Sequence[SpooledRecord], listener: str) -> None:
         marks = {record.ref.segment: record.end for record in batch}
+        full = {record.ref.segment for record in batch if isinstance(record.entry, SegmentFull)}
         for segment in marks:
             self._spool.sync(segment)  # the ledger never runs ahead of the disk
-        bodies = [self._body(record) for record in batch]
+        received = [(r.entry, r.ref) for r in batch if isinstance(r.entry, ReceivedInstance)]
+        seen = [IndexedInstance(entry, ref, self._digest(ref), own=self._is_own(entry, ref)) for entry, ref in received]
         with self._ledger.begin() as tx:
-            for record, part10 in zip(batch, bodies, strict=True):
-                self._enter_one(tx, record, part10)
-            instances.advance(tx, marks)
+            ours = arrivals.ours_among(tx, {entry.sop_instance_uid for entry, _ in received})
+            found = [replace(one, own=True) if one.entry.sop_instance_uid in ours else one for one in seen]
+            arrivals.enter(tx, found, self._site_key, listener)
+            arrivals.enter_ends(tx, (r.entry for r in batch if isinstance(r.entry, AssociationEnded)), listener)
+            self._enter_commitments(tx, batch, listener)
+            instances.advance(tx, marks, full)
+        for segment in full:
+            self._spool.archive(segment)
+
+    def _is_own(self, entry: ReceivedInstance, ref: SpoolRef) -> bool:
+        return may_be_own(entry) and is_own(entry, self._spool.read(ref), known=False)
+
+    def _enter_commitments(self, tx: Tx, batch: Sequence[SpooledRecord], listener: str) -> None:
         for record in batch:
-            if isinstance(record.entry, SegmentFull):
-                self._spool.archive(record.ref.segment)
+            if isinstance(record.entry, CommitmentRequested):
+                commitments.enter(tx, record.entry, self._spool.read(record.ref), listener, self._clock())
 
-    def _body(self, record: SpooledRecord) -> bytes:
-        return self._spool.read(record.ref) if isinstance(record.entry, ReceivedInstance) else b""
+    def _digest(self, ref: SpoolRef) -> str:
+        """Return the SHA-256 of an instance's data set as received, without file meta, in hexadecimal."""
+        digest = hashlib.sha256()
+        with self._spool.open(ref) as file:
+            parts = self._parts(file.raw if isinstance(file, io.BufferedReader) else file)
+            first = next(parts)
+            digest.update(first[data_set_offset(first) :])
+            for part in parts:
+                digest.update(part)
+        return digest.hexdigest()
 
-    def _enter_one(self, tx: Tx, record: SpooledRecord, part10: bytes) -> None:
-        entry = record.entry
-        if isinstance(entry, AssociationEnded):
-            instances.release_association(tx, entry.association_id, self._listener, entry.ended_at.timestamp())
-        if not isinstance(entry, ReceivedInstance):
-            return
-        own = is_own(entry, part10, known=results.is_ours(tx, entry.sop_instance_uid))
-        instances.add(tx, _indexed(entry, record, part10, own=own), self._site_key, self._listener)
-
-
-def _indexed(entry: ReceivedInstance, record: SpooledRecord, part10: bytes, *, own: bool) -> IndexedInstance:
-    data = part10[data_set_offset(part10) :]
-    return IndexedInstance(
-        entry,
-        record.ref,
-        hashlib.sha256(data).hexdigest(),
-        frame_of_reference_uid(data, entry.transfer_syntax_uid),
-        own,
-    )
+    def _parts(self, file: Any) -> Iterator[memoryview]:
+        while count := file.readinto(self._buffer):
+            yield self._buffer[:count]
 
 
-def data_set_offset(part10: bytes) -> int:
+def data_set_offset(part10: bytes | memoryview) -> int:
     """Return where the data set of a Part 10 file of ours begins, bytes: behind the file meta information."""
     _group, _element, _vr, _length, meta_length = _META_GROUP_LENGTH.unpack_from(part10)
     return _META_GROUP_LENGTH.size + int(meta_length)

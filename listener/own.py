@@ -8,14 +8,35 @@ from functools import lru_cache
 from itertools import product
 
 from pydicom import dcmread
-from pydicom.uid import SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    EnhancedSRStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    ParametricMapStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from egfr_dls.biomarkers import RULES
 from egfr_dls.study import ReceivedInstance
 from egfr_dls.uids import CODING_SCHEME_UID, OBJECT_KINDS, series_uid
 
 _SCHEME = CODING_SCHEME_UID.encode()
-_SCANNED = frozenset({"PT", "CT", "MR"})  # made by scanners: not searched for our coding scheme
+# Classes that any version of us may have sent. What a scanner made is never searched for our coding scheme.
+_OF_OURS = frozenset(
+    {
+        ComprehensiveSRStorage,
+        Comprehensive3DSRStorage,
+        EnhancedSRStorage,
+        SegmentationStorage,
+        SecondaryCaptureImageStorage,
+        MultiFrameTrueColorSecondaryCaptureImageStorage,
+        EncapsulatedPDFStorage,
+        ParametricMapStorage,
+    }
+)
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -28,6 +49,11 @@ _UNREADABLE = (
 )
 
 
+def may_be_own(entry: ReceivedInstance) -> bool:
+    """Whether ``is_own`` needs the instance's bytes to tell."""
+    return entry.sop_class_uid in _OF_OURS or entry.series_instance_uid in _our_series(entry.study_instance_uid)
+
+
 def is_own(entry: ReceivedInstance, part10: bytes, *, known: bool) -> bool:
     """Whether an instance is our own object come back.
 
@@ -38,7 +64,7 @@ def is_own(entry: ReceivedInstance, part10: bytes, *, known: bool) -> bool:
     if known:
         return True
     looks_ours = entry.series_instance_uid in _our_series(entry.study_instance_uid) or (
-        entry.modality not in _SCANNED and _SCHEME in part10
+        entry.sop_class_uid in _OF_OURS and _SCHEME in part10
     )
     return looks_ours and not _is_corrected_seg(entry, part10)
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from egfr_dls.errors import ConfigurationError, TemporaryFailureError
 from egfr_dls.ledger import schema
 from egfr_dls.ledger.changes import Changes
+from egfr_dls.ledger.migrations import migrate
 
 Tx = Connection  # an open transaction
 MINIMUM_SQLITE = (3, 35)  # RETURNING
@@ -92,6 +93,8 @@ class Ledger:
                 raise ConfigurationError(
                     f"the ledger has schema version {version}; this program knows {schema.SCHEMA_VERSION}: run the newer one"
                 )
+            else:
+                migrate(tx, version)
 
 
 def _make_file(file: Path) -> None:

@@ -117,9 +117,3 @@ def series_started_at(tx: Tx, series_instance_uid: str) -> float | None:
     query = select(func.min(built_object.c.series_at)).where(built_object.c.series_instance_uid == series_instance_uid)
     started_at = tx.scalar(query)
     return None if started_at is None else float(started_at)
-
-
-def is_ours(tx: Tx, sop_instance_uid: str) -> bool:
-    """Whether an instance is one of our own objects."""
-    query = select(built_object.c.sop_instance_uid).where(built_object.c.sop_instance_uid == sop_instance_uid)
-    return tx.execute(query).one_or_none() is not None

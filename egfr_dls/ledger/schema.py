@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 metadata = MetaData()
 RowId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
@@ -59,7 +59,7 @@ instance = Table(
     Column("series_instance_uid", String(64), nullable=False),
     Column("study_instance_uid", String(64), nullable=False, index=True),
     Column("transfer_syntax_uid", String(64), nullable=False),
-    Column("segment", String(64), nullable=False),
+    Column("segment", String(160), nullable=False, index=True),
     Column("offset", BigInteger, nullable=False),
     Column("length", BigInteger, nullable=False),
     Column("association_id", String(36), nullable=False, index=True),
@@ -74,15 +74,31 @@ instance = Table(
 segment = Table(
     "segment",
     metadata,
-    Column("name", String(64), primary_key=True),
+    Column("name", String(160), primary_key=True),  # <listener>/<file name>
     Column("indexed_bytes", BigInteger, nullable=False),  # the indexer's watermark
+    Column("sealed", Boolean, nullable=False, default=False, server_default="0"),  # full and wholly indexed
+)
+
+listener = Table(
+    "listener",  # those that share the storage root
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("lease_until", Float, nullable=False),
+)
+
+released_study = Table(
+    "released_study",  # its instances went by retention and have not all come again
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("released_at", Float, nullable=False),
+    Column("inputs", Integer, nullable=False),  # how many of them could fill a role
 )
 
 association = Table(
     "association",
     metadata,
     Column("association_id", String(36), primary_key=True),
-    Column("listener", String(64), nullable=False),
+    Column("listener", String(100), nullable=False),
     Column("calling_ae_title", String(16), nullable=False),
     Column("state", String(8), nullable=False),  # open | released | aborted
     Column("last_record_at", Float, nullable=False),

@@ -60,18 +60,21 @@ def ensure(tx: Tx, study_instance_uid: str, site_key: bytes, now: float) -> None
     )
 
 
-def received_input(tx: Tx, study_instance_uid: str, now: float) -> None:
-    """Restart the quiet time; a study that had ended receives again (its next run is a revision)."""
+def received_input(tx: Tx, study_instance_uid: str, first: float, last: float) -> None:
+    """Restart the quiet time; a study that had ended receives again (its next run is a revision).
+
+    ``first`` and ``last``: when the instances came that can fill a role, UTC seconds.
+    """
     tx.execute(
         update(study)
         .where(study.c.study_instance_uid == study_instance_uid)
-        .values(last_instance_at=func.max(study.c.last_instance_at, now))
+        .values(last_instance_at=func.max(study.c.last_instance_at, last))
     )
     reopened = [s for s in StudyState if StudyState.RECEIVING in TRANSITIONS[s]]
     tx.execute(
         update(study)
         .where(study.c.study_instance_uid == study_instance_uid, study.c.state.in_(reopened))
-        .values(state=StudyState.RECEIVING, state_since=now, first_seen_at=now)
+        .values(state=StudyState.RECEIVING, state_since=first, first_seen_at=first)
     )
 
 

@@ -16,8 +16,8 @@ from sqlalchemy import select
 
 from egfr_dls import job_loop, settings
 from egfr_dls.findings import StudyFindings
-from egfr_dls.ledger import completion, instances, jobs, results, studies
-from egfr_dls.ledger.instances import IndexedInstance
+from egfr_dls.ledger import arrivals, completion, jobs, results, studies
+from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.ledger.schema import job
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import ReceivedInstance, StudyState
@@ -57,9 +57,9 @@ class Bench:
                 str(uuid.uuid4()), datetime.fromtimestamp(NOW, UTC),
             )  # fmt: skip
             ref = self.store.spool.append(entry, [data])
-            indexed = IndexedInstance(entry, ref, f"{ds.SOPInstanceUID}-{len(data)}"[-64:], "", own=False)
+            indexed = IndexedInstance(entry, ref, f"{ds.SOPInstanceUID}-{len(data)}"[-64:], own=False)
             with self.store.ledger.begin() as tx:
-                instances.add(tx, indexed, self.store.site_key, "listener")
+                arrivals.enter(tx, [indexed], self.store.site_key, "listener")
 
     def complete(self, forced: Any = None) -> None:
         """Complete the study and queue its inference."""

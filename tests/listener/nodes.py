@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +21,11 @@ from pynetdicom.sop_class import Verification
 from egfr_dls import settings as configuration
 from egfr_dls.ledger import instances, studies
 from egfr_dls.settings import Settings
-from egfr_dls.store import Store, open_store
 from egfr_dls.spool import SpooledRecord
+from egfr_dls.store import Store, open_store
 from egfr_dls.study import ReceivedInstance, StudyState
 from listener import stage
+from listener.bell import Bell
 from listener.intake import data_set_offset
 from tests.builders import to_part10
 
@@ -106,15 +107,35 @@ class Node:
         return [entry for entry in self.events if entry["event"] == event]
 
 
+class Threads:
+    """A crew of threads, so that a test sees their events and may replace what they call."""
+
+    def __init__(self) -> None:
+        self._members: list[threading.Thread] = []
+
+    def start(self, name: str, work: Callable[[], None], hears: Sequence[Bell]) -> None:  # of processes
+        member = threading.Thread(target=work, name=name)
+        member.start()
+        self._members.append(member)
+
+    def check(self) -> None:
+        assert all(member.is_alive() for member in self._members)
+
+    def join(self, name: str) -> None:
+        for member in [m for m in self._members if m.name == name]:
+            member.join()
+            self._members.remove(member)
+
+
 @contextmanager
 def running(settings: Settings) -> Iterator[Node]:
-    """Run ``listener.stage.main`` in a thread."""
+    """Run ``listener.stage.main`` in a thread, its indexer in another."""
     failures: list[BaseException] = []
     stop = threading.Event()
 
     def work() -> None:
         try:
-            stage.main(settings, "listener-test", stop)
+            stage.main(settings, "listener-test", stop, Threads())
         except BaseException as error:  # noqa: BLE001  # handed to the test
             failures.append(error)
 

@@ -10,7 +10,7 @@ import pytest
 
 from egfr_dls.ledger import Ledger, studies
 from egfr_dls.study import StudyState
-from listener import stage
+from listener import indexing
 from listener.completion import Completion
 from tests.builders import STUDY_UID, petct_study
 from tests.listener.nodes import node_settings, running, until
@@ -23,7 +23,7 @@ def test_study_is_complete_without_a_tick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet_seconds: float
 ) -> None:
     """At its release; with a quiet time, when that has passed."""
-    monkeypatch.setattr(stage, "TICK_SECONDS", 3600.0)
+    monkeypatch.setattr(indexing, "TICK_SECONDS", 3600.0)
     with running(node_settings(tmp_path / "root", study={"quiet_seconds": quiet_seconds})) as node:
         assert set(node.send(petct_study())) == {0x0000}
         until(lambda: node.state(STUDY_UID) is StudyState.COMPLETE, "complete")

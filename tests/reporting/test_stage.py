@@ -18,8 +18,8 @@ from sqlalchemy import select
 from egfr_dls import job_loop, settings
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.findings import StudyFindings
-from egfr_dls.ledger import deliveries, instances, jobs, results, studies
-from egfr_dls.ledger.instances import IndexedInstance
+from egfr_dls.ledger import arrivals, deliveries, jobs, results, studies
+from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.ledger.schema import built_object
 from egfr_dls.refusals import Remark
 from egfr_dls.store import Store, open_store
@@ -54,8 +54,8 @@ class Bench:
         )  # fmt: skip
         ref = self.store.spool.append(entry, [to_part10(ds)])
         with self.store.ledger.begin() as tx:
-            indexed = IndexedInstance(entry, ref, str(ds.SOPInstanceUID), "", own=False)
-            instances.add(tx, indexed, self.store.site_key, "listener")
+            indexed = IndexedInstance(entry, ref, str(ds.SOPInstanceUID), own=False)
+            arrivals.enter(tx, [indexed], self.store.site_key, "listener")
 
     def findings(self, found: StudyFindings, dedup: str = "d", at: float = NOW) -> int:
         """Enter findings and queue their report."""

@@ -13,9 +13,9 @@ from sqlalchemy import update
 
 from egfr_dls import settings as configuration
 from egfr_dls.findings import PatientFinding, StudyFindings
-from egfr_dls.ledger import Ledger, Tx, completion, deliveries, instances, jobs, results, studies
+from egfr_dls.ledger import Ledger, Tx, arrivals, completion, deliveries, jobs, results, studies
+from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.ledger.deliveries import DeliveryState
-from egfr_dls.ledger.instances import IndexedInstance
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.ledger.schema import job
 from egfr_dls.refusals import Remark
@@ -52,8 +52,8 @@ def receive(tx: Tx, uid: str) -> None:
         "1.2.840.10008.5.1.4.1.1.2", uid, STUDY, "1.2.1", "CT", "1.2.840.10008.1.2.1", "SCANNER", "EGFR_DLS", "127.0.0.1", "a",
         datetime(2026, 1, 2, tzinfo=UTC),
     )  # fmt: skip
-    found = IndexedInstance(entry, SpoolRef("s", 0, 1), f"digest of {uid}", "1.9", own=False)
-    instances.add(tx, found, b"key", "listener-test")
+    found = IndexedInstance(entry, SpoolRef("s", 0, 1), f"digest of {uid}", own=False)
+    arrivals.enter(tx, [found], b"key", "listener-test")
 
 
 def complete(tx: Tx, site: Settings, forced: completion.Forced | None = None) -> bool:
@@ -66,7 +66,7 @@ def job_states(tx: Tx) -> list[str]:
 
 def reopen(tx: Tx) -> None:
     """An input that is gone again, or none that counts: the same set as before."""
-    studies.received_input(tx, STUDY, 200.0)
+    studies.received_input(tx, STUDY, 200.0, 200.0)
 
 
 def test_the_study_and_its_job_change_together(tx: Tx, site: Settings) -> None:

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from egfr_dls.ledger import Ledger, Tx, instances, studies
-from egfr_dls.ledger.instances import IndexedInstance
+from egfr_dls.ledger import Ledger, Tx, arrivals, instances, schema, studies
+from egfr_dls.ledger.arrivals import IndexedInstance
+from egfr_dls.spool import AssociationEnded
 from egfr_dls.study import ReceivedInstance, SpoolRef, StudyState
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 STUDY = "1.2"
 ENTRY = ReceivedInstance(
     "1.2.840.10008.5.1.4.1.1.2", "1.2.1.1", STUDY, "1.2.1", "CT", "1.2.840.10008.1.2.1", "SCANNER", "EGFR_DLS", "127.0.0.1", "a",
-    AT,
+    AT, "1.9",
 )  # fmt: skip
 
 
@@ -31,11 +33,20 @@ def tx(tmp_path: Path) -> Iterator[Tx]:
     ledger.close()
 
 
-def add(tx: Tx, sha256: str = "d1", *, second: int = 0, own: bool = False, frame: str = "1.9", **changes: Any) -> None:
+def add(tx: Tx, sha256: str = "d1", *, second: int = 0, own: bool = False, **changes: Any) -> None:
     """Enter an instance received at that second."""
+    arrivals.enter(tx, [seen(sha256, second=second, own=own, **changes)], b"key", "listener-test")
+
+
+def seen(sha256: str = "d1", *, second: int = 0, own: bool = False, **changes: Any) -> IndexedInstance:
+    """Return an instance received at that second."""
     entry = replace(ENTRY, received_at=AT + timedelta(seconds=second), **changes)
-    ref = SpoolRef("s.seg", second * 100, 100)
-    instances.add(tx, IndexedInstance(entry, ref, sha256, frame, own), b"key", "listener-test")
+    return IndexedInstance(entry, SpoolRef("s.seg", second * 100, 100), sha256, own)
+
+
+def end(tx: Tx, association_id: str, *, released: bool) -> None:
+    """Enter the end of an association."""
+    arrivals.enter_ends(tx, [AssociationEnded(association_id, AT, released)], "listener-test")
 
 
 def test_a_first_instance_makes_study_series_and_association(tx: Tx) -> None:
@@ -119,17 +130,46 @@ def test_watermarks_move_forward(tx: Tx) -> None:
 
 def test_an_association_is_released_or_aborted_once(tx: Tx) -> None:
     add(tx)
-    instances.release_association(tx, "a", "listener-test", 1.0)
-    instances.abort_association(tx, "a")
+    end(tx, "a", released=True)
+    end(tx, "a", released=False)
     assert not studies.snapshot(tx, STUDY).interrupted
     add(tx, second=1, sop_instance_uid="1.2.1.2", association_id="b")
-    instances.abort_association(tx, "b")
+    end(tx, "b", released=False)
     assert studies.snapshot(tx, STUDY).interrupted
 
 
 def test_open_associations_of_a_dead_listener_are_aborted(tx: Tx) -> None:
     add(tx)
-    instances.release_association(tx, "a", "listener-test", 1.0)
+    end(tx, "a", released=True)
     add(tx, second=1, sop_instance_uid="1.2.1.2", association_id="b")
-    assert instances.abort_open_associations(tx) == 1
+    since = (AT + timedelta(seconds=1)).timestamp()
+    assert arrivals.abort_open_associations(tx, "listener-other", since + 1) == 0
+    assert arrivals.abort_open_associations(tx, "listener-test", since) == 0, "it may be its successor's"
+    assert arrivals.abort_open_associations(tx, "listener-test", since + 1) == 1
     assert studies.snapshot(tx, STUDY).open_associations == 0
+
+
+def test_a_batch_is_entered_as_its_instances_one_by_one(tmp_path: Path) -> None:
+    """Duplicates, conflicts, own objects and studies that had ended among them."""
+    batch = [
+        seen(), seen(second=1), seen("d2", second=2), seen(second=3, sop_instance_uid="1.2.1.2", association_id="b"),
+        seen(second=4, sop_instance_uid="9.1", own=True), seen(second=5, sop_instance_uid="9.1", own=True),
+        seen(second=6, sop_instance_uid="1.3.1", study_instance_uid="1.3", series_instance_uid="1.3.0", modality="SR"),
+    ]  # fmt: skip
+    assert filled(tmp_path / "one", [[one] for one in batch]) == filled(tmp_path / "all", [batch])
+
+
+def filled(root: Path, batches: list[list[IndexedInstance]]) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every table after these batches."""
+    ledger = Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    with ledger.begin() as tx:
+        for batch in batches:
+            arrivals.enter(tx, batch, b"key", "listener-test")
+    with ledger.read() as tx:
+        found = {t.name: [tuple(row) for row in tx.execute(select(t))] for t in schema.metadata.sorted_tables}
+    ledger.close()
+    return found
+
+
+def test_our_own_objects_are_known_by_uid(tx: Tx) -> None:
+    assert arrivals.ours_among(tx, ["1.2.3"] * 1201) == frozenset()

@@ -58,7 +58,7 @@ def test_only_transitions_of_the_table_happen(tx: Tx, start: StudyState, end: St
 def test_an_input_reopens_every_end_state(tx: Tx, start: StudyState) -> None:
     """And the force time counts from then, so that a late slice is not refused at once."""
     put(tx, start)
-    studies.received_input(tx, STUDY, 500.0)
+    studies.received_input(tx, STUDY, 500.0, 500.0)
     snapshot = studies.snapshot(tx, STUDY)
     assert studies.state(tx, STUDY) is StudyState.RECEIVING
     assert snapshot.last_instance_at == 500.0
@@ -66,8 +66,8 @@ def test_an_input_reopens_every_end_state(tx: Tx, start: StudyState) -> None:
 
 
 def test_the_quiet_time_never_runs_backwards(tx: Tx) -> None:
-    studies.received_input(tx, STUDY, 500.0)
-    studies.received_input(tx, STUDY, 400.0)
+    studies.received_input(tx, STUDY, 500.0, 500.0)
+    studies.received_input(tx, STUDY, 400.0, 400.0)
     assert studies.snapshot(tx, STUDY).last_instance_at == 500.0
 
 

@@ -1,0 +1,23 @@
+"""How an older ledger becomes one of this version: numbered, forward only, in the transaction that opens it."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, update
+
+from egfr_dls.ledger import schema
+
+# To this version from the one before it. New tables are not named here: they are made wherever they are missing.
+STEPS: dict[int, tuple[str, ...]] = {
+    2: (
+        "ALTER TABLE segment ADD COLUMN sealed BOOLEAN NOT NULL DEFAULT 0",
+        "CREATE INDEX ix_instance_segment ON instance (segment)",
+    ),
+}
+
+
+def migrate(tx: Connection, version: int) -> None:
+    """Bring a ledger of an older version up to date."""
+    for to in range(version + 1, schema.SCHEMA_VERSION + 1):
+        for statement in STEPS[to]:
+            tx.exec_driver_sql(statement)
+        tx.execute(update(schema.schema_version).values(version=to))

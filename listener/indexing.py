@@ -1,0 +1,110 @@
+"""The indexer: behind the receivers it fills the ledger from the spool, and does what follows from what the ledger then says."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from egfr_dls.settings import Settings
+from egfr_dls.store import Store, open_store
+from egfr_dls.telemetry import error_fields, get_logger
+from listener.bell import Bell
+from listener.completion import Completion
+from listener.intake import Intake
+from listener.neighbours import Neighbours
+from listener.retention import Retention
+
+TICK_SECONDS = 0.5  # between two ticks at most; while instances stream in, it takes that many at once
+GAP_SECONDS = 0.05  # at least: ends of associations in quick succession are entered together
+PASSES = 8  # in one tick, at most
+NICENESS = 5  # what is on the wire goes first
+
+Duty = Callable[[float], float]  # what is done at a time (UTC seconds), and when to be asked again
+
+
+def main(settings: Settings, listener: str, bell: Bell, opened: Callable[[], None]) -> None:
+    """Index until nobody is left to ring; a last pass then enters what was received. A process of its own.
+
+    Parameters
+    ----------
+    opened
+        called when the ledger is open: from then on trouble with it is tried again
+
+    Raises
+    ------
+    ConfigurationError
+        the ledger cannot be opened
+    """
+    started_at = time.time()
+    os.nice(NICENESS)
+    with open_store(settings, listener) as store:
+        opened()
+        indexer = indexer_of(settings, store, listener)
+        indexer.recover(bell, started_at)
+        indexer.run(bell)
+
+
+def indexer_of(settings: Settings, store: Store, listener: str) -> Indexer:
+    """Return the indexer of a listener with its duties."""
+    intake = Intake(store.ledger, store.spool, store.site_key, listener)
+    neighbours = Neighbours(store.ledger, store.spool, intake, settings.storage.root, listener)
+    retention = Retention(store.ledger, store.spool, listener, settings.storage.retention_days)
+    return Indexer(intake, (Completion(store.ledger, settings).apply, neighbours.apply, retention.apply))
+
+
+class Indexer:
+    """Indexes and decides. Trouble with the ledger never stops the receivers: it is tried again.
+
+    Parameters
+    ----------
+    duties
+        what is done after each pass that leaves nothing half-known; one that fails keeps no other from its turn
+    clock
+        UTC seconds
+    """
+
+    def __init__(self, intake: Intake, duties: Sequence[Duty], clock: Callable[[], float] = time.time) -> None:
+        self._intake = intake
+        self._duties = duties
+        self._ask_at = math.inf  # when a duty wants to be asked, UTC seconds
+        self._clock = clock
+
+    def recover(self, bell: Bell, started_at: float) -> None:
+        """Index what the last process of this name left; see ``Intake.recover``."""
+        while not self._tried(lambda: self._intake.recover(started_at)) and bell.wait(TICK_SECONDS):
+            pass
+
+    def run(self, bell: Bell) -> None:
+        """Work until nobody is left to ring."""
+        while True:
+            self._tried(self.tick)
+            time.sleep(GAP_SECONDS)
+            if not bell.wait(min(TICK_SECONDS - GAP_SECONDS, max(0.0, self._ask_at - self._clock()))):
+                break
+        self._tried(self.tick)
+
+    def tick(self) -> None:
+        """Index, and do the duties if no association ended meanwhile.
+
+        An end that a pass has seen may stand in another segment than the association's last instances, which the pass
+        may have gone by before they were there. The pass after it sees them: decisions wait for a pass without an end.
+        """
+        self._ask_at = math.inf
+        for _ in range(PASSES):
+            if not self._intake.index().ends:
+                for duty in self._duties:
+                    self._tried(lambda duty=duty: self._do(duty))  # type: ignore[misc]  # bound at once
+                return
+
+    def _do(self, duty: Duty) -> None:
+        self._ask_at = min(self._ask_at, duty(self._clock()))
+
+    def _tried(self, work: Callable[[], object]) -> bool:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # the stage loop: what is in the spool stays there and is tried again
+            get_logger().error("index_failed", **error_fields(error))
+            return False
+        return True
