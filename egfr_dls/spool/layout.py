@@ -73,6 +73,11 @@ def generation_of(segment: Path) -> int:
     raise ValueError(f"{segment.name} names no segment")
 
 
+def is_segment(file_name: str) -> bool:
+    """Return whether this is a segment's file name."""
+    return _SEGMENT_NAME.fullmatch(file_name) is not None
+
+
 def segment_name(segment: Path) -> str:
     """Return the name under which a segment is referred to, whatever state it is in: ``<listener>/<file name>``."""
     return f"{segment.parent.parent.name}/{segment.name}"

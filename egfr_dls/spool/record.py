@@ -95,6 +95,17 @@ def is_head(found: Bytes, generation: int, payload_bytes: int) -> bool:
     return bool(magic == MAGIC and its_generation == generation and length == payload_bytes)
 
 
+def header_in(found: bytes) -> bytes:
+    """Return the JSON header of a head."""
+    return found[_HEADER_AT : _HEADER_AT + _LEADING.unpack_from(found)[2]]
+
+
+def is_intact(found: bytes, payload_crc: int) -> bool:
+    """Return whether this head and a payload of this CRC-32 are what was written."""
+    whole = zlib.crc32(found[_HEADER_AT:], zlib.crc32(found[: _LEADING.size], payload_crc))
+    return _CRC.pack(whole) == found[_LEADING.size : _HEADER_AT]
+
+
 def whole_records(fd: int, generation: int, start: int) -> Iterator[Found]:
     """Yield the records of a segment from an offset on, up to the first place where none is whole."""
     buffer = memoryview(bytearray(_CHUNK_BYTES))
@@ -119,12 +130,9 @@ def _record_at(fd: int, generation: int, at: int, buffer: memoryview) -> Found |
     if magic != MAGIC or its_generation != generation or header_bytes > MAX_HEADER_BYTES:
         return None
     crc = _payload_crc(fd, at + HEAD_BYTES, length, buffer)
-    if crc is None:
+    if crc is None or not is_intact(block, crc):
         return None
-    whole = zlib.crc32(block[_HEADER_AT:], zlib.crc32(block[: _LEADING.size], crc))
-    if _CRC.pack(whole) != block[_LEADING.size : _HEADER_AT]:
-        return None
-    return Found(block[_HEADER_AT : _HEADER_AT + header_bytes], at + HEAD_BYTES, length)
+    return Found(header_in(block), at + HEAD_BYTES, length)
 
 
 def _payload_crc(fd: int, at: int, length: int, buffer: memoryview) -> int | None:
