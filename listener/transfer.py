@@ -103,14 +103,6 @@ class FactsReader:
         )
 
 
-def frame_of_reference_uid(data: bytes, transfer_syntax_uid: str) -> str:
-    """Return the Frame of Reference UID (0020,0052) of a data set that was accepted before; empty if it has none."""
-    walk = scanner(transfer_syntax_uid, {FRAME_OF_REFERENCE_UID})
-    walk.feed(memoryview(data))
-    uid = walk.finish().get(FRAME_OF_REFERENCE_UID, b"").decode("latin-1").strip(" \0")
-    return uid if _UID_CHARACTERS.fullmatch(uid) else ""
-
-
 def is_uid(text: str) -> bool:
     """Whether a string has the form of a UID (PS3.5 9.1)."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
