@@ -144,9 +144,10 @@ class CommitmentDialogue:
             name: a for name, a in askers.items() if a.report is None and a.channel.quiet_seconds() >= QUIET_SECONDS
         }
         with ledger.read() as tx:
-            due = {report.association_id: report for report in commitments.due_on(tx, quiet.keys(), time.time())}
-        for association_id, report in due.items():
-            self._send(ledger, quiet[association_id], report)
+            due = commitments.due_on(tx, quiet.keys(), time.time())
+        for report in due:
+            if report.association_id in quiet:
+                self._send(ledger, quiet.pop(report.association_id), report)
 
     def _send(self, ledger: Ledger, asker: _Asker, report: DueReport) -> None:
         with ledger.begin() as tx:

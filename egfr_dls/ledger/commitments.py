@@ -169,11 +169,9 @@ def due(tx: Tx, now: float, besides: Collection[str] = (), limit: int = 16) -> l
     return _due(tx, now, limit, or_(~_association_open(), had_its_time), others)
 
 
-def due_on(tx: Tx, association_ids: Collection[str], now: float) -> list[DueReport]:
+def due_on(tx: Tx, association_ids: Collection[str], now: float, limit: int = 64) -> list[DueReport]:
     """Return reports that could go out on these associations, which asked for them; each is tried there once."""
-    return _due(
-        tx, now, len(association_ids), commitment.c.association_id.in_(association_ids), commitment.c.attempts == 0
-    )
+    return _due(tx, now, limit, commitment.c.association_id.in_(association_ids), commitment.c.attempts == 0)
 
 
 def claim(tx: Tx, commitment_id: int, sender: str, now: float) -> bool:
