@@ -93,6 +93,7 @@ def test_a_writer_does_not_take_what_is_being_filled(idle: Idle, root: Path, mon
         if not refs:
             refs.append(None)
             refs[0] = spool.append(ENTRY, [b"x" * 100])
+            assert idle.sizes() == [filler.STEP_BYTES], "still where it was"
 
     monkeypatch.setattr(os, "fdatasync", arrives)
     idle.filler.fill()

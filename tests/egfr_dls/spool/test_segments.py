@@ -99,6 +99,25 @@ def test_everything_is_told_in_the_order_of_segments(spool: DirectorySpool) -> N
     assert entries(spool) == [numbered(n) for n in range(5)]
 
 
+def test_an_old_segment_that_is_still_written_comes_before_a_younger_one(spool: DirectorySpool) -> None:
+    """Two at once: the older one stays active while the younger one is full and archived."""
+    older, younger = spool.begin(), spool.begin()
+    younger.write([bytes(SEGMENT_BYTES)])
+    spool.archive(younger.commit(numbered(2)).segment)
+    older.commit(numbered(1))
+    assert entries(spool) == [numbered(1), numbered(2)]
+
+
+def test_a_segment_is_never_under_no_name(spool: DirectorySpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of the new name is synced before that of the old one."""
+    name, synced = fill(spool), []
+    monkeypatch.setattr(layout, "sync_folder", lambda folder: synced.append(folder.name))
+    spool.archive(name)
+    spool.release(name)
+    spool.append(ENTRY)
+    assert synced == ["sealed", "active", "ready", "sealed", "active", "ready"]
+
+
 def test_the_next_process_goes_on_at_the_tail(spool: DirectorySpool, another: DirectorySpool, root: Path) -> None:
     first = spool.append(numbered(1), [b"x"])
     spool.close()
