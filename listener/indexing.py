@@ -11,6 +11,8 @@ from egfr_dls.settings import Settings
 from egfr_dls.store import Store, open_store
 from egfr_dls.telemetry import error_fields, get_logger
 from listener.bell import Bell
+from listener.commitment_reporter import Reporter
+from listener.commitment_settlement import Settlement
 from listener.completion import Completion
 from listener.intake import Intake
 from listener.neighbours import Neighbours
@@ -42,8 +44,9 @@ def main(settings: Settings, listener: str, bell: Bell, opened: Callable[[], Non
     with open_store(settings, listener) as store:
         opened()
         indexer = indexer_of(settings, store, listener)
-        indexer.recover(bell, started_at)
-        indexer.run(bell)
+        with Reporter(settings, store.ledger, listener).running():
+            indexer.recover(bell, started_at)
+            indexer.run(bell)
 
 
 def indexer_of(settings: Settings, store: Store, listener: str) -> Indexer:
@@ -51,7 +54,9 @@ def indexer_of(settings: Settings, store: Store, listener: str) -> Indexer:
     intake = Intake(store.ledger, store.spool, store.site_key, listener)
     neighbours = Neighbours(store.ledger, store.spool, intake, settings.storage.root, listener)
     retention = Retention(store.ledger, store.spool, listener, settings.storage.retention_days)
-    return Indexer(intake, (Completion(store.ledger, settings).apply, neighbours.apply, retention.apply))
+    settlement = Settlement(store.ledger, store.spool)
+    duties = (settlement.apply, Completion(store.ledger, settings).apply, neighbours.apply, retention.apply)
+    return Indexer(intake, duties)
 
 
 class Indexer:

@@ -7,6 +7,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from egfr_dls.errors import ConfigurationError
+from egfr_dls.ledger import Ledger
 from egfr_dls.settings import Settings
 from egfr_dls.spool import DirectorySpool
 from egfr_dls.supervisor import require_root
@@ -14,8 +15,11 @@ from egfr_dls.telemetry import get_logger
 from listener import indexing
 from listener.association import Admission
 from listener.bell import Bell
+from listener.commitment import CommitmentScp
+from listener.commitment_dialogue import CommitmentDialogue
 from listener.connection import Node
 from listener.crew import Crew, Processes
+from listener.dispatch import HANDLERS
 from listener.neighbours import alone
 from listener.receiver import Receiver
 from listener.reception import Reception
@@ -63,6 +67,8 @@ class _Listener:
         self._bell = Bell()  # wakes the indexer, which ends when no receiver is left that could ring
         self._spool = DirectorySpool(settings.storage.root / "spool", name)
         self._end = Bell()  # the further receivers drain when the first one lets go of it
+        commitment = CommitmentScp(self._spool, settings.storage.min_free_bytes, ring=self._bell.ring)
+        self._dialogue = CommitmentDialogue(commitment, lambda: Ledger(settings.ledger_url), name)
 
     def run(self, stop: threading.Event) -> None:
         """Begin with the ledger, end with it: what was received last is indexed."""
@@ -70,15 +76,17 @@ class _Listener:
         receiver = self._receiver()
         for _ in range(self._settings.listener.workers - 1):
             self._crew.start(RECEIVER, lambda: self._receive(receiver), hears=(self._end,))
-        receiver.start()
-        get_logger().info("listening", port=receiver.port, peers=len(self._settings.listener.peers))
-        try:
-            while not stop.wait(STOP_SECONDS):  # an endless wait does not see a signal that another thread was given
-                self._crew.check()
-        finally:
-            self._end.let_go()
-            aborted = receiver.drain(self._settings.listener.drain_seconds)
-            self._crew.join(RECEIVER)
+        with self._dialogue.running():
+            receiver.start()
+            get_logger().info("listening", port=receiver.port, peers=len(self._settings.listener.peers))
+            try:
+                # an endless wait does not see a signal that another thread was given
+                while not stop.wait(STOP_SECONDS):
+                    self._crew.check()
+            finally:
+                self._end.let_go()
+                aborted = receiver.drain(self._settings.listener.drain_seconds)
+                self._crew.join(RECEIVER)
         self._bell.let_go()
         self._crew.join(INDEXER)
         get_logger().info("drained", count=aborted)
@@ -110,10 +118,11 @@ class _Listener:
 
     def _receive(self, receiver: Receiver) -> None:
         """Be a further receiver."""
-        receiver.start()
-        while self._end.wait(STOP_SECONDS):
-            pass
-        receiver.drain(self._settings.listener.drain_seconds)
+        with self._dialogue.running():
+            receiver.start()
+            while self._end.wait(STOP_SECONDS):
+                pass
+            receiver.drain(self._settings.listener.drain_seconds)
 
     def _receiver(self) -> Receiver:
         settings = self._settings
@@ -121,7 +130,8 @@ class _Listener:
             get_logger().warning("any_peer_accepted")
         elif not settings.listener.peers:
             get_logger().warning("no_peers")
-        spool, floor = DirectorySpool(settings.storage.root / "spool", self._name), settings.storage.min_free_bytes
+        spool, floor = self._spool, settings.storage.min_free_bytes
         admission = Admission(settings.listener, spool.free_bytes, floor)
         reception = Reception(spool, floor, ring=self._bell.ring)
-        return Server(bind(settings.listener), Node(settings.listener, admission, reception))
+        handlers = {**HANDLERS, **self._dialogue.handlers}
+        return Server(bind(settings.listener), Node(settings.listener, admission, reception, handlers))
