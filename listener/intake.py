@@ -6,10 +6,9 @@ import hashlib
 import io
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 from egfr_dls.ledger import Ledger, Tx, arrivals, commitments, instances
 from egfr_dls.ledger.arrivals import IndexedInstance
@@ -112,7 +111,11 @@ class Intake:
         for segment in marks:
             self._spool.sync(segment)  # the ledger never runs ahead of the disk
         received = [(r.entry, r.ref) for r in batch if isinstance(r.entry, ReceivedInstance)]
-        seen = [IndexedInstance(entry, ref, self._digest(ref), own=self._is_own(entry, ref)) for entry, ref in received]
+        digests = [self._digest(payload) for payload in self._spool.payloads(ref for _, ref in received)]
+        seen = [
+            IndexedInstance(entry, ref, digest, own=self._is_own(entry, ref))
+            for (entry, ref), digest in zip(received, digests, strict=True)
+        ]
         with self._ledger.begin() as tx:
             ours = arrivals.ours_among(tx, {entry.sop_instance_uid for entry, _ in received})
             found = [replace(one, own=True) if one.entry.sop_instance_uid in ours else one for one in seen]
@@ -131,20 +134,13 @@ class Intake:
             if isinstance(record.entry, CommitmentRequested):
                 commitments.enter(tx, record.entry, self._spool.read(record.ref), listener, self._clock())
 
-    def _digest(self, ref: SpoolRef) -> str:
+    def _digest(self, part10: io.RawIOBase) -> str:
         """Return the SHA-256 of an instance's data set as received, without file meta, in hexadecimal."""
-        digest = hashlib.sha256()
-        with self._spool.open(ref) as file:
-            parts = self._parts(file.raw if isinstance(file, io.BufferedReader) else file)
-            first = next(parts)
-            digest.update(first[data_set_offset(first) :])
-            for part in parts:
-                digest.update(part)
+        count = part10.readinto(self._buffer) or 0
+        digest = hashlib.sha256(self._buffer[data_set_offset(self._buffer) : count])
+        while count := part10.readinto(self._buffer):
+            digest.update(self._buffer[:count])
         return digest.hexdigest()
-
-    def _parts(self, file: Any) -> Iterator[memoryview]:
-        while count := file.readinto(self._buffer):
-            yield self._buffer[:count]
 
 
 def data_set_offset(part10: bytes | memoryview) -> int:

@@ -6,9 +6,10 @@ ledger is filled behind it, from ``records``, and can be rebuilt from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from io import RawIOBase
 from typing import BinaryIO, Protocol, TypeAlias
 
 from egfr_dls.errors import TemporaryFailureError
@@ -135,6 +136,9 @@ class SpoolIndex(Protocol):
         ``everything`` goes through the sealed segments too: for a ledger that was lost.
         """
 
+    def payloads(self, refs: Iterable[SpoolRef]) -> Iterator[RawIOBase]:
+        """Yield the payload of each record, to be read before the next; cheaper than ``open`` for many of one segment."""
+
     def sync(self, segment: str) -> None:
         """Make what ``records`` showed of a segment durable, also what its writer has not synced yet."""
 
@@ -158,3 +162,10 @@ class SpoolIndex(Protocol):
 
     def state(self) -> SpoolState:
         """Return how full the spool is, over all listeners."""
+
+
+class Spool(SpoolWriter, SpoolReader, SpoolIndex, Protocol):
+    """An engine: where records are stored, in a folder or elsewhere."""
+
+    def close(self) -> None:
+        """Give up what is open; another process goes on."""

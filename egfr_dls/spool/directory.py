@@ -17,8 +17,9 @@ One process writes a segment at a time: it holds its lock (flock). Several proce
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +27,7 @@ from egfr_dls.spool import layout, record, recycling
 from egfr_dls.spool.contract import Bytes, Entry, RecordWriter, SegmentFull, SpooledRecord, SpoolReadError, SpoolState
 from egfr_dls.spool.filler import Filler
 from egfr_dls.spool.pool import SegmentPool
-from egfr_dls.spool.reading import open_payload, read_payload
+from egfr_dls.spool.reading import open_payload, open_payloads, read_payload
 from egfr_dls.spool.segment import write_failed
 from egfr_dls.spool.stream import StreamedRecord
 from egfr_dls.study import SpoolRef
@@ -94,6 +95,10 @@ class DirectorySpool:
     def read(self, ref: SpoolRef) -> bytes:
         """Return the payload of a record."""
         return read_payload(self._folder, ref)
+
+    def payloads(self, refs: Iterable[SpoolRef]) -> Iterator[io.RawIOBase]:
+        """Yield the payload of each record, to be read before the next."""
+        return open_payloads(self._folder, refs)
 
     def records(self, listener: str, since: Mapping[str, int], *, everything: bool = False) -> Iterator[SpooledRecord]:
         """Yield every whole record of a listener past the given watermark of each segment, oldest segment first.

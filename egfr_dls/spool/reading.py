@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,18 @@ _BUFFER_BYTES = 16 * 1024  # most headers in one call
 def open_payload(root: Path, ref: SpoolRef) -> io.BufferedReader:
     """Open a record's payload; a sealed segment is not recycled before this is closed."""
     return io.BufferedReader(_Payload(_descriptor(root, ref), ref), _BUFFER_BYTES)
+
+
+def open_payloads(root: Path, refs: Iterable[SpoolRef]) -> Iterator[io.RawIOBase]:
+    """Yield the payload of each record, to be read before the next; a segment is opened once for those in a row."""
+    for _segment, its in groupby(refs, key=lambda ref: ref.segment):
+        rest = iter(its)
+        first = next(rest)
+        with _Payload(_descriptor(root, first), first) as payload:
+            yield payload
+            for ref in rest:
+                payload.turn_to(ref)
+                yield payload
 
 
 def read_payload(root: Path, ref: SpoolRef) -> bytes:
@@ -51,8 +64,10 @@ class _Payload(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         wanted = memoryview(buffer).cast("B")[: max(0, self._ref.length - self._at)]
+        if not wanted:
+            return 0
         with _told(self._ref):
-            count = os.preadv(self._fd, [wanted], self._ref.offset + self._at) if wanted else 0
+            count = os.preadv(self._fd, [wanted], self._ref.offset + self._at)
         self._at += count
         return count
 
@@ -62,6 +77,10 @@ class _Payload(io.RawIOBase):
             raise ValueError(f"seek to {start + offset}")
         self._at = start + offset
         return self._at
+
+    def turn_to(self, ref: SpoolRef) -> None:
+        """Be another record's payload, of the same segment."""
+        self._ref, self._at = ref, 0
 
     def close(self) -> None:
         if not self.closed:

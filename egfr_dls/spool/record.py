@@ -138,7 +138,7 @@ def _record_at(fd: int, generation: int, at: int, buffer: memoryview) -> Found |
 def _payload_crc(fd: int, at: int, length: int, buffer: memoryview) -> int | None:
     """Return the CRC-32 of a payload; None where the file ends before it does."""
     crc, end = 0, at + length
-    if end > os.fstat(fd).st_size:
+    if length > len(buffer) and end > os.fstat(fd).st_size:  # what is shorter is found to end when it is read
         return None
     while at < end:
         read = os.preadv(fd, [buffer[: end - at]], at)
