@@ -1,13 +1,15 @@
-"""The one interface behind which instances come off the wire, so that the library that does it can be replaced."""
+"""The one interface behind which instances come off the wire."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 
 class Receiver(Protocol):
-    """Accepts associations by ``Admission`` and hands every instance to ``Reception``."""
+    """Accepts associations by ``Admission``, hands every instance to ``Reception`` and tells it how each association ended.
+
+    Made, it may be forked; each process that starts its copy accepts on the same socket.
+    """
 
     @property
     def port(self) -> int:
@@ -15,12 +17,6 @@ class Receiver(Protocol):
 
     def start(self) -> None:
         """Accept associations from now on."""
-
-    def ended(self) -> Sequence[str]:
-        """Return, once each, the associations that ended since the last call.
-
-        Whatever an association brought was handed over before its name is returned here, whichever way it ended.
-        """
 
     def drain(self, seconds: float) -> int:
         """Stop accepting, let open associations finish, abort those that are still open after ``seconds``.

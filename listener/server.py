@@ -62,13 +62,15 @@ class Server:
     def drain(self, seconds: float) -> int:
         """Stop accepting, let open associations finish, abort those that are still open after ``seconds``."""
         self._draining = True
-        self._wait(lambda: not self._having(State.ESTABLISHED), seconds)
+        self._wait(lambda: self._has_closed() and not self._having(State.ESTABLISHED), seconds + LOOK_SECONDS)
         late = self._having(State.ESTABLISHED)
         for connection in late:
             connection.expire(Abort.DRAINED)
         self._wait(lambda: not self._connections, CLOSING_SECONDS)
         self._ended = True
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._listening.close()
         for connection in self._all():
             connection.hang_up(Abort.DRAINED.reason)
         return len(late)
@@ -83,6 +85,9 @@ class Server:
             if time.monotonic() - looked_at >= LOOK_SECONDS:
                 looked_at = time.monotonic()
                 self._look(looked_at)
+
+    def _has_closed(self) -> bool:
+        return self._listening.fileno() == -1 or not self._thread.is_alive()
 
     def _close(self) -> None:
         """Listen no longer; who has no association gets none."""
