@@ -64,6 +64,11 @@ class Bucket:
         URL of the server; empty for Amazon's own
     prefix
         which part of the bucket is ours
+
+    Raises
+    ------
+    BucketRefusedError
+        the environment gives half a credential
     """
 
     def __init__(self, name: str, endpoint: str = "", prefix: str = "") -> None:
@@ -76,7 +81,11 @@ class Bucket:
             "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
             "timeout": timedelta(seconds=REQUEST_SECONDS),
         }
-        self._s3 = S3Store(name, prefix=prefix or None, config=config, client_options=client, retry_config=_RETRIES)
+        try:
+            self._s3 = S3Store(name, prefix=prefix or None, config=config, client_options=client, retry_config=_RETRIES)
+        except BaseError as error:
+            told = str(error).partition("\n")[0]
+            raise BucketRefusedError(f"{self.title}: {told}; needed: what the environment says of it, whole") from error
 
     def put(self, key: str, data: Bytes) -> None:
         """Store an object whole; durable on return."""
@@ -160,7 +169,10 @@ def _credentials() -> S3Config:
     found = profiles[name]
     keys: S3Config = {}
     if "aws_access_key_id" in found:
-        keys = {"access_key_id": found["aws_access_key_id"], "secret_access_key": found.get("aws_secret_access_key", "")}
+        keys = {
+            "access_key_id": found["aws_access_key_id"],
+            "secret_access_key": found.get("aws_secret_access_key", ""),
+        }
     if "aws_session_token" in found:
         keys["session_token"] = found["aws_session_token"]
     return keys

@@ -37,9 +37,12 @@ _SEGMENT_NAME = re.compile(r"[0-9a-f]{16}-(?P<generation>[0-9a-f]{16})\.seg")
 
 def listeners(root: Path) -> frozenset[str]:
     """Return the names of the listeners that have folders."""
-    return frozenset(
-        path.name for path in root.iterdir() if _LISTENER_NAME.fullmatch(path.name) and (path / ACTIVE).is_dir()
-    )
+    return frozenset(path.name for path in root.iterdir() if is_listener(path.name) and (path / ACTIVE).is_dir())
+
+
+def is_listener(name: str) -> bool:
+    """Return whether a listener may have this name."""
+    return _LISTENER_NAME.fullmatch(name) is not None
 
 
 def listener_folder(root: Path, listener: str) -> Path:
@@ -50,7 +53,7 @@ def listener_folder(root: Path, listener: str) -> Path:
     ConfigurationError
         the name cannot be a folder's
     """
-    if not _LISTENER_NAME.fullmatch(listener):
+    if not is_listener(listener):
         raise ConfigurationError(f"listener name {listener!r}; needed: letters, digits, '.', '_', '-' (100 at most)")
     return root / listener
 
