@@ -142,6 +142,20 @@ class Orthanc:
         series = self.post("/tools/find", json.dumps(query).encode())
         return [i for s in series if s["MainDicomTags"]["Modality"] in modalities for i in s["Instances"]]
 
+    def send(self, *resources: str) -> None:
+        """C-STORE these of its resources to the node, and wait until that is done."""
+        job = {"Resources": resources, "Synchronous": True}
+        self.post("/modalities/egfr/store", json.dumps(job).encode())
+
+    def ask_for_commitment(self, *instances: tuple[str, str]) -> dict[str, Any]:
+        """Have the node asked for commitment of these (SOP Class UID, SOP Instance UID); return the report once it is there."""
+        job = {"DicomInstances": instances, "Timeout": 10}
+        path = self.post("/modalities/egfr/storage-commitment", json.dumps(job).encode())["Path"]
+        found: dict[str, Any] = wait_until(
+            lambda: (report := self.get(path))["Status"] != "Pending" and report, "the report", context=self.tail
+        )
+        return found
+
     def tail(self) -> str:
         """Return the last lines of its log."""
         return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
