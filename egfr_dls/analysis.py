@@ -55,7 +55,7 @@ def private_settings(load: Callable[[dict[str, Any]], Settings]) -> Iterator[Set
     with tempfile.TemporaryDirectory(prefix="egfr-dls-") as root:
         yield load(
             {
-                "storage": {"root": root, "min_free_bytes": 0},
+                "storage": {"root": root, "min_free_bytes": 0, "engine": "directory", "s3": None},
                 "ledger": {"url": ""},
                 "logging": {"site_key_file": None},
                 "destinations": [],

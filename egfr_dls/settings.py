@@ -70,7 +70,9 @@ class Peer(_Section):
     def _port_of_one_host(self) -> Self:
         """Refuse a port of a whole network: nothing can be sent there."""
         if self.port is not None and "/" in self.host:
-            raise ValueError(f"port {self.port} with host {self.host!r}; needed: one address or name as host, or no port")
+            raise ValueError(
+                f"port {self.port} with host {self.host!r}; needed: one address or name as host, or no port"
+            )
         return self
 
 
@@ -99,12 +101,29 @@ class Study(_Section):
     force_action: Literal["refuse", "score", "wait"] = "refuse"
 
 
+class S3(_Section):
+    """Where in object storage the spool lies. Credentials come from the environment, never from here."""
+
+    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    endpoint: str = Field("", pattern=r"^(https?://[^/\s]+/?)?$")  # empty: Amazon S3
+    prefix: str = Field("spool", pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")  # each installation has its own
+
+
 class Storage(_Section):
     """Where the durable state lies."""
 
     root: Path
+    engine: Literal["directory", "s3"] = "directory"  # of the spool; all else is under the root
     min_free_bytes: int = Field(1073741824, ge=0)
     retention_days: float = Field(30, ge=0)  # how long instances stay after their study is over
+    s3: S3 | None = None
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> Self:
+        """Refuse a section without effect, and an engine without its section."""
+        if (self.engine == "s3") != (self.s3 is not None):
+            raise ValueError("engine 's3' and the section [storage.s3] belong together; needed: both or none")
+        return self
 
 
 class LedgerSettings(_Section):

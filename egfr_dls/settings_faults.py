@@ -13,8 +13,6 @@ from pydantic.fields import FieldInfo
 # that is silently without effect would be worse.
 NOT_IN_THIS_VERSION: dict[str, str] = {
     "listener.tls": "DICOM TLS",
-    "storage.engine": "object storage",
-    "storage.s3": "object storage",
     "inference.precision": "GPU inference",
     "inference.engine_store": "GPU inference",
     "inference.shadow_every": "GPU inference",

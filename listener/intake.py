@@ -12,7 +12,7 @@ from itertools import islice
 
 from egfr_dls.ledger import Ledger, Tx, arrivals, commitments, instances
 from egfr_dls.ledger.arrivals import IndexedInstance
-from egfr_dls.spool import AssociationEnded, CommitmentRequested, DirectorySpool, SegmentFull, SpooledRecord
+from egfr_dls.spool import AssociationEnded, CommitmentRequested, SegmentFull, Spool, SpooledRecord
 from egfr_dls.study import ReceivedInstance, SpoolRef
 from listener.own import is_own, may_be_own
 
@@ -43,7 +43,7 @@ class Intake:
     def __init__(
         self,
         ledger: Ledger,
-        spool: DirectorySpool,
+        spool: Spool,
         site_key: bytes,
         listener: str,
         clock: Callable[[], float] = time.time,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.ledger import Ledger, listeners
-from egfr_dls.spool import DirectorySpool
+from egfr_dls.spool import SpoolIndex
 from egfr_dls.telemetry import get_logger
 from listener.intake import Intake
 
@@ -26,7 +26,7 @@ class Neighbours:
     A lease that ran out is only the sign: whoever has the lock of the name is alive, however late its lease.
     """
 
-    def __init__(self, ledger: Ledger, spool: DirectorySpool, intake: Intake, root: Path, listener: str) -> None:
+    def __init__(self, ledger: Ledger, spool: SpoolIndex, intake: Intake, root: Path, listener: str) -> None:
         self._ledger = ledger
         self._spool = spool
         self._intake = intake

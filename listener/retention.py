@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from egfr_dls.ledger import Ledger, listeners, retention
 from egfr_dls.ledger.retention import StudyFacts
-from egfr_dls.spool import DirectorySpool
+from egfr_dls.spool import SpoolIndex
 from egfr_dls.study import StudyState
 from egfr_dls.telemetry import get_logger
 
@@ -38,7 +38,7 @@ def may_go(study: StudyFacts, now: float, retention_days: float) -> bool:
 class Retention:
     """Applies the rule once an hour."""
 
-    def __init__(self, ledger: Ledger, spool: DirectorySpool, listener: str, retention_days: float) -> None:
+    def __init__(self, ledger: Ledger, spool: SpoolIndex, listener: str, retention_days: float) -> None:
         self._ledger = ledger
         self._spool = spool
         self._listener = listener

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.ledger import Ledger
 from egfr_dls.settings import Settings
-from egfr_dls.spool import DirectorySpool
+from egfr_dls.store import open_spool
 from egfr_dls.supervisor import require_root
 from egfr_dls.telemetry import get_logger
 from listener import indexing
@@ -65,7 +65,7 @@ class _Listener:
         self._name = name
         self._crew = crew
         self._bell = Bell()  # wakes the indexer, which ends when no receiver is left that could ring
-        self._spool = DirectorySpool(settings.storage.root / "spool", name)
+        self._spool = open_spool(settings, name)
         self._end = Bell()  # the further receivers drain when the first one lets go of it
         commitment = CommitmentScp(self._spool, settings.storage.min_free_bytes, ring=self._bell.ring)
         self._dialogue = CommitmentDialogue(commitment, lambda: Ledger(settings.ledger_url), name)

@@ -2,7 +2,8 @@
 
 ::
 
-    <prefix>/<listener>/<time>-<generation>.seg/<number>            payload, then the record's head (record.py)
+    <prefix>/installation                                           whose listeners write here
+             <listener>/<time>-<generation>.seg/<number>            payload, then the record's head (record.py)
                         states/<time>-<generation>.seg.closed       nothing follows in this segment
                                                       .sealed       and all of it is indexed
 
@@ -64,6 +65,7 @@ from egfr_dls.study import SpoolRef
 SEGMENT_RECORDS: Final = 1000  # what one request lists, and one deletes
 STATE_SECONDS: Final = 300.0  # how long a state is good: it takes a request for each thousand objects
 _HEADS_AT_ONCE = 16
+_OWNER = "installation"  # the object that says whose this part of the bucket is
 _HERE = "here"  # the object that shows a listener before its first record
 
 
@@ -84,19 +86,24 @@ class S3Spool:
         self._lanes = Lanes(bucket, self._listener, segment_records) if self._listener else None
         self._state: tuple[float, SpoolState] | None = None
 
-    def check(self) -> None:
+    def check(self, installation: str) -> None:
         """Look whether the bucket is there and for us, and show our listener in it.
+
+        Parameters
+        ----------
+        installation
+            whose listeners write here; a second one would index what is not its own, and close what is still written
 
         Raises
         ------
         ConfigurationError
-            it is not
+            the bucket is not there, not for us, or this part of it is another installation's
         SpoolReadError
             nobody answers
         """
         with told():
             try:
-                self._bucket.folders()
+                self._require_own(installation)
                 if self._listener:
                     self._bucket.put(f"{self._listener}/{STATES}/{_HERE}", b"")
             except BucketRefusedError as error:
@@ -221,6 +228,16 @@ class S3Spool:
         """Close our segments for good: the next process makes its own."""
         if self._lanes:
             self._lanes.close()
+
+    def _require_own(self, installation: str) -> None:
+        owner = self._bucket.get(_OWNER, 0, len(installation))
+        if owner is None:
+            self._bucket.put(_OWNER, installation.encode())
+        elif bytes(owner) != installation.encode():
+            raise ConfigurationError(
+                f"storage.s3: the prefix in {self._bucket.title} is another installation's; needed: a prefix of its own "
+                f"(or, where this one takes its place: remove the object {_OWNER} there)"
+            )
 
     def _writing(self) -> Lanes:
         if self._lanes is None:

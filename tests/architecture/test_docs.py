@@ -76,6 +76,7 @@ def _printed(default: object) -> str:
 
 SECTIONS = {
     "listener": "`[listener]`", "listener.peers": "`[listener]`", "study": "`[study]`", "storage": "`[storage]`",
+    "storage.s3": "`[storage]`",
     "ledger": "`[ledger]`", "inference": "`[inference]`", "biomarkers.pet_ct_egfr": "`[biomarkers.pet_ct_egfr]`",
     "reporting": "`[reporting]`", "destinations": "`[[destinations]]`", "logging": "`[logging]`",
 }  # fmt: skip
