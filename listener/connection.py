@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -42,7 +44,7 @@ _REST = (REST_SECONDS).to_bytes(8, "little") + bytes(8)  # struct timeval
 
 
 def plain(connection: socket.socket) -> socket.socket:
-    """Return the socket as it is; TLS puts its own in this place."""
+    """Return the socket as it is."""
     return connection
 
 
@@ -50,7 +52,8 @@ def plain(connection: socket.socket) -> socket.socket:
 class Node:
     """What all connections of a receiver share.
 
-    ``secure`` runs in the connection's thread, within the time for the request, and returns the socket to talk through.
+    ``secure`` returns the socket to talk through: for TLS a wrapped one whose handshake is still to be done. That is done in
+    the connection's thread, within the time for the request.
     """
 
     settings: Listener
@@ -93,7 +96,11 @@ class Connection:
             self._abort(Abort.DEFECT)
         finally:
             self._leave()
-            self._socket.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close the socket; for a connection that is not run, too."""
+        self._socket.close()
 
     def heard(self) -> None:
         """Give the peer the idle time anew (see ``session.Watch``)."""
@@ -154,10 +161,14 @@ class Connection:
         self._release(self._channel)
 
     def _secure(self) -> None:
-        try:
-            self._socket = self._node.secure(self._socket)
-        except OSError as error:
-            raise ConnectionLostError("the handshake failed") from error
+        """Do the TLS handshake, if there is to be one, on a socket that can already be hung up."""
+        self._socket = self._node.secure(self._socket)
+        if isinstance(self._socket, ssl.SSLSocket):
+            try:
+                self._socket.do_handshake()
+            except OSError as error:
+                self._linger()  # the alert says why
+                raise ConnectionLostError("the handshake failed") from error
 
     def _request(self, buffer: ReceiveBuffer) -> Proposal:
         """Receive the A-ASSOCIATE-RQ."""
@@ -232,18 +243,19 @@ class Connection:
             get_logger().warning(event, association=association, reason=reason, count=count)
 
     def _part(self, last: bytes) -> None:
-        """Send the last PDU and pass over what still comes (PS3.8 Sta13): closed at once, the socket would be reset, and the
-        PDU be lost on its way.
-        """
+        """Send the last PDU and wait until the peer has closed (PS3.8 Sta13)."""
         self.state = State.CLOSING
         self.deadline = time.monotonic() + CLOSING_SECONDS
-        try:
+        with suppress(OSError):
             self._socket.sendall(last)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Pass over what still comes: closed at once, the connection would be reset, and what we said last be lost."""
+        with suppress(OSError):  # gone, or silent for so long
             self._shut(socket.SHUT_WR)
-            while self._socket.recv(1 << 16):
+            while socket.socket.recv(self._socket, 1 << 16):  # what TLS would make of it does not matter
                 pass
-        except OSError:
-            return  # gone, or silent for so long
 
     def _shut(self, how: int) -> None:
         try:

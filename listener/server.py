@@ -116,7 +116,7 @@ class Server:
             threading.Thread(target=self._run_connection, args=(connection,), name="association", daemon=True).start()
         except RuntimeError as error:  # no thread can be had
             get_logger().error("association_failed", **error_fields(error))
-            connection.hang_up(Abort.DEFECT.reason)
+            connection.close()
             self._forget(connection)
 
     def _run_connection(self, connection: Connection) -> None:

@@ -67,12 +67,12 @@ class Session:
         """
         buffer = self._buffer
         try:
-            while True:
+            released = self._read()  # what came together with the request
+            while not released:
                 begins = buffer.start == buffer.end
                 buffer.receive()
                 at = buffer.start
-                if self._read():
-                    return
+                released = self._read()
                 if begins or buffer.start != at:
                     self._watch.heard()
                 if buffer.is_full and self._sink is not None:
