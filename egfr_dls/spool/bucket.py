@@ -72,6 +72,7 @@ class Bucket:
     """
 
     def __init__(self, name: str, endpoint: str = "", prefix: str = "") -> None:
+        endpoint = endpoint.rstrip("/")
         self.title = f"bucket {name} at {endpoint or 'Amazon S3'}"
         config: S3Config = _credentials()
         if endpoint:
