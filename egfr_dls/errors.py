@@ -62,6 +62,13 @@ class StudyRefusedError(EgfrDlsError):
         return Remark(self.code.value, self.message)
 
 
+class StudyReleasedError(EgfrDlsError):
+    """Send the study again: its instances were given up by retention, so there is nothing to work on."""
+
+    exit_code = ExitCode.REFUSED
+    kind = "refused"
+
+
 class TemporaryFailureError(EgfrDlsError):
     """May go away by itself (peer, spool, engine, database): the stage tries again with back-off."""
 

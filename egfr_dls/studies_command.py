@@ -7,18 +7,21 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import Row
 
-from egfr_dls import biomarkers, settings, study_document
-from egfr_dls.errors import ConfigurationError, UsageError
+from egfr_dls import biomarkers, settings, spool_document, study_document
+from egfr_dls.errors import ConfigurationError, StudyReleasedError, UsageError
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import Ledger, Tx, completion, deliveries, instances, jobs, results
 from egfr_dls.ledger import studies as rows
+from egfr_dls.spool import DirectorySpool
 from egfr_dls.study import StudyState
 
 LIST_SCHEMA = "egfr-dls-studies/1"
@@ -42,6 +45,7 @@ def studies() -> None:
 @click.option("--instances", "list_instances", is_flag=True, help="Every durable SOP Instance UID, one a line.")
 def list_studies(config: Path | None, as_json: bool, state: str | None, list_instances: bool) -> None:
     """List the studies, newest first, and the destinations that are parked."""
+    loaded = settings.load(config)
     with _ledger(config) as ledger, ledger.read() as tx:
         if list_instances:
             uids = instances.all_sop_instance_uids(tx)
@@ -51,16 +55,19 @@ def list_studies(config: Path | None, as_json: bool, state: str | None, list_ins
             return
         found = [study_document.summary(row) for row in rows.listed(tx, StudyState(state) if state else None)]
         destinations = study_document.destinations(tx)
+        spool = spool_document.state(tx, DirectorySpool(loaded.storage.root / "spool"), time.time())
     if as_json:
-        click.echo(json.dumps({"schema": LIST_SCHEMA, "studies": found, "destinations": destinations}))
+        click.echo(json.dumps({"schema": LIST_SCHEMA, "studies": found, "destinations": destinations, "spool": spool}))
         return
-    _print_list(found, destinations, Console())
+    console = Console()
+    _print_list(found, destinations, console)
+    spool_document.render(spool, console)
 
 
 def _print_list(found: list[dict[str, Any]], destinations: list[dict[str, Any]], console: Console) -> None:
     table = Table("study_key", "state", "why", "instances", "last instance (UTC)", "held")
     for item in found:
-        why = item["refusal_code"] or item["failure"] or ""
+        why = item["refusal_code"] or item["failure"] or ("released" if item["released_at"] else "")
         table.add_row(
             item["study_key"],
             item["state"],
@@ -181,9 +188,24 @@ def _act(config: Path | None, study: str, action: str, effect: Callable[[Tx, str
     now = time.time()
     with _ledger(config) as ledger, ledger.begin() as tx:
         row = rows.find(tx, study)
+        if action in _NEEDS_INSTANCES:
+            _require_instances(tx, row)
         done = effect(tx, row.study_instance_uid, now)
         rows.record_action(tx, getpass.getuser(), action, row.study_instance_uid, done, now)
     click.echo(f"{row.study_key}: {done}")
+
+
+_NEEDS_INSTANCES = ("retry", "force")
+
+
+def _require_instances(tx: Tx, row: Row[Any]) -> None:
+    """Refuse to work on a study of which nothing is here."""
+    at = rows.released_at(tx, row.study_instance_uid)
+    if at is not None and not instances.count(tx, row.study_instance_uid):
+        day = datetime.fromtimestamp(at, UTC).date()
+        raise StudyReleasedError(
+            f"{row.study_key}: its instances were given up by retention on {day} ([storage] retention_days); send the study again"
+        )
 
 
 @contextmanager

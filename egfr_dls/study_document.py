@@ -29,6 +29,7 @@ def summary(row: Row[Any]) -> dict[str, Any]:
         "first_seen_at": _utc(row.first_seen_at),
         "last_instance_at": _utc(row.last_instance_at),
         "state_since": _utc(row.state_since),
+        "released_at": None if row.released_at is None else _utc(row.released_at),
     }
 
 
@@ -93,6 +94,12 @@ def render(document: dict[str, Any], console: Console) -> None:
     console.print(
         f"StudyInstanceUID {document['study_instance_uid']}, {document['instances']} instances", highlight=False
     )
+    if document["released_at"] is not None:
+        _say(
+            console,
+            f"its instances were given up by retention on {document['released_at'][:10]}; findings, objects and deliveries "
+            "are kept; to analyse it again, send it again",
+        )
     if document["conflict"]:
         _say(console, "CONFLICT: one SOP Instance UID came with two contents; the first one counts, both are kept")
     found = document["findings"]

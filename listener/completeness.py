@@ -20,6 +20,7 @@ class WaitReason(StrEnum):
     QUIET_TIME = "quiet_time"
     INTERRUPTED = "interrupted"
     PAIR_MISSING = "pair_missing"
+    RELEASED = "released"  # analysed before, given up by retention, and not all of it has come again
     OPERATOR = "operator"  # force_action = "wait": `egfr-dls studies force` ends it
 
 
@@ -64,6 +65,8 @@ def decide(study: StudySnapshot, now: float, settings: Study, rules: Sequence[Bi
         return Wait(WaitReason.QUIET_TIME, quiet_from)
     if rule is None:
         return NotApplicable()  # a later instance reopens it
+    if study.released:
+        return Wait(WaitReason.RELEASED)  # its result stands: a part of it would be refused in its place
     if _has_pair(study, rule) and not study.interrupted:
         return Complete(rule.name)
     if now < (forced_at := study.first_seen_at + settings.force_seconds):

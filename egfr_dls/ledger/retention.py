@@ -110,13 +110,6 @@ def note_return(tx: Tx, study_instance_uids: Collection[str]) -> None:
             tx.execute(delete(released_study).where(released_study.c.study_instance_uid == row.study_instance_uid))
 
 
-def released_at(tx: Tx, study_instance_uid: str) -> float | None:
-    """Return when a study's instances were released, UTC seconds; None where they are here."""
-    return tx.scalar(
-        select(released_study.c.released_at).where(released_study.c.study_instance_uid == study_instance_uid)
-    )
-
-
 def empty_segments(tx: Tx, listeners: Collection[str]) -> list[str]:
     """Return the full segments of these listeners in which no instance lies that the ledger knows."""
     used = select(instance.c.id).where(instance.c.segment == segment.c.name).exists()

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.errors import UsageError
 from egfr_dls.ledger.engine import Tx
-from egfr_dls.ledger.schema import association, association_study, audit, instance, job, series, study
+from egfr_dls.ledger.schema import association, association_study, audit, instance, job, released_study, series, study
 from egfr_dls.study import TRANSITIONS, StudyState
 
 
@@ -28,7 +28,8 @@ class SeriesSnapshot:
 class StudySnapshot:
     """What completeness decides from. Times are UTC seconds.
 
-    ``interrupted``: the last association that brought instances of this study did not end in order.
+    ``interrupted``: the last association that brought instances of this study did not end in order. ``released``: its
+    instances were given up by retention, and fewer have come again.
     """
 
     study_instance_uid: str
@@ -37,6 +38,7 @@ class StudySnapshot:
     interrupted: bool
     first_seen_at: float
     last_instance_at: float
+    released: bool = False
 
 
 def study_key(site_key: bytes, study_instance_uid: str) -> str:
@@ -135,7 +137,14 @@ def snapshot(tx: Tx, study_instance_uid: str) -> StudySnapshot:
         interrupted=bool(links) and links[0] == "aborted",
         first_seen_at=row.first_seen_at,
         last_instance_at=row.last_instance_at,
+        released=released_at(tx, study_instance_uid) is not None,
     )
+
+
+def released_at(tx: Tx, study_instance_uid: str) -> float | None:
+    """Return when a study's instances were given up by retention, UTC seconds; None where they are here."""
+    query = select(released_study.c.released_at).where(released_study.c.study_instance_uid == study_instance_uid)
+    return tx.scalar(query)
 
 
 def find(tx: Tx, name: str) -> Row[Any]:
@@ -157,8 +166,9 @@ def find(tx: Tx, name: str) -> Row[Any]:
 def listed(tx: Tx, wanted: StudyState | None = None) -> list[Row[Any]]:
     """Return the studies, newest first, with their instance counts."""
     query = (
-        select(study, func.count(instance.c.id).label("instances"))
+        select(study, func.count(instance.c.id).label("instances"), released_study.c.released_at)
         .outerjoin(instance, instance.c.study_instance_uid == study.c.study_instance_uid)
+        .outerjoin(released_study, released_study.c.study_instance_uid == study.c.study_instance_uid)
         .group_by(study.c.study_instance_uid)
         .order_by(study.c.first_seen_at.desc(), study.c.study_instance_uid)
     )

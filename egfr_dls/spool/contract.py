@@ -133,7 +133,8 @@ class SpoolIndex(Protocol):
     def records(self, listener: str, since: Mapping[str, int], *, everything: bool = False) -> Iterator[SpooledRecord]:
         """Yield every whole record of a listener past the given watermark of each segment, oldest segment first.
 
-        ``everything`` goes through the sealed segments too: for a ledger that was lost.
+        ``everything`` goes through the sealed segments too, each of which ends with ``SegmentFull`` again: for a ledger that
+        was lost, or is older than the spool.
         """
 
     def payloads(self, refs: Iterable[SpoolRef]) -> Iterator[RawIOBase]:

@@ -103,7 +103,7 @@ class DirectorySpool:
     def records(self, listener: str, since: Mapping[str, int], *, everything: bool = False) -> Iterator[SpooledRecord]:
         """Yield every whole record of a listener past the given watermark of each segment, oldest segment first.
 
-        A full segment ends with ``SegmentFull``, at each call until it is archived.
+        A full segment ends with ``SegmentFull``: at each call until it is archived, with ``everything`` also after that.
         """
         folder = layout.listener_folder(self._folder, listener)
         states = (layout.SEALED, layout.ACTIVE) if everything else (layout.ACTIVE,)
@@ -166,5 +166,5 @@ def _scan(path: Path, start: int) -> Iterator[SpooledRecord]:
         return
     except OSError as error:
         raise SpoolReadError(f"spool segment {name} cannot be read: {error.strerror}") from error
-    if closed and path.parent.name == layout.ACTIVE:
+    if closed:
         yield SpooledRecord(SegmentFull(), SpoolRef(name, end, 0), end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 from sqlalchemy import select
 
 from egfr_dls import settings
-from egfr_dls.ledger import deliveries, jobs, results, studies
+from egfr_dls.ledger import deliveries, jobs, results, retention, studies
 from egfr_dls.ledger.jobs import Job
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.ledger.schema import audit, delivery, job
 from egfr_dls.refusals import Remark
+from egfr_dls.spool import AssociationEnded
 from egfr_dls.store import Store, open_store
-from egfr_dls.study import StudyState
+from egfr_dls.study import ReceivedInstance, StudyState
 from tests.egfr_dls.test_cli import end
 from tests.egfr_dls.test_findings import SCORED
 
@@ -247,3 +249,46 @@ def test_every_action_is_audited_with_who_did_it(store: Store, run: Run, monkeyp
     with store.ledger.read() as tx:
         rows = tx.execute(select(audit.c.actor, audit.c.action, audit.c.study_instance_uid).order_by(audit.c.id)).all()
     assert [tuple(r) for r in rows] == [("operator", a, STUDY) for a in ("hold", "release", "retry", "force")]
+
+
+@pytest.mark.usefixtures("store")
+def test_list_says_how_the_spool_stands(run: Run, config: Path) -> None:
+    spool = json.loads(run("list", "--json")[1])["spool"]
+    assert (spool["ready"], spool["active"], spool["sealed"], spool["bytes_used"], spool["unindexed"]) == (
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
+    assert spool["oldest_unindexed_seconds"] is None
+    received(config)
+    spool = json.loads(run("list", "--json")[1])["spool"]
+    assert (spool["active"], spool["unindexed"]) == (1, 2)
+    assert spool["oldest_unindexed_seconds"] > 0
+    assert spool["bytes_used"] > 0 < spool["free_bytes"]
+    assert "1 active" in run("list")[1]
+    assert "2 records wait to be indexed" in run("list")[1]
+
+
+def received(config: Path) -> None:
+    """Append what a listener has received and not indexed."""
+    with open_store(settings.load(config), "listener-1") as store:
+        entry = ReceivedInstance(
+            "1.2.840.10008.5.1.4.1.1.2", "1.2.3.1", STUDY, "1.2.3.2", "CT", "1.2.840.10008.1.2.1", "SCANNER", "EGFR_DLS",
+            "127.0.0.1", "a", datetime(2026, 1, 2, tzinfo=UTC),
+        )  # fmt: skip
+        store.spool.append(entry, [b"bytes"])
+        store.spool.append(AssociationEnded("a", datetime(2026, 1, 2, tzinfo=UTC), released=True))
+
+
+@pytest.mark.parametrize("action", ["force", "retry"])
+def test_a_study_whose_instances_were_given_up_has_to_be_sent_again(run: Run, store: Store, action: str) -> None:
+    with store.ledger.begin() as tx:
+        retention.release(tx, STUDY, NOW)
+    code, _out, err = run(action, STUDY)
+    assert code == 3
+    assert "send the study again" in err
+    assert "given up by retention" in run("show", STUDY)[1]
+    assert json.loads(run("show", STUDY, "--json")[1])["released_at"].startswith("2023-11-14")
+    assert "released" in run("list")[1]

@@ -15,6 +15,7 @@ DOCUMENT: dict[str, Any] = {
     "state": "REFUSED",
     "held": False,
     "conflict": True,
+    "released_at": None,
     "instances": 3,
     "findings": {
         "refusal": {

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, arrivals, instances, schema, studies
 from egfr_dls.spool import AssociationEnded, DirectorySpool
+from egfr_dls.spool.directory import SEGMENT_BYTES
 from egfr_dls.study import ReceivedInstance, SpoolRef, StudyState
 from egfr_dls.uids import series_uid
 from listener.intake import BATCH, Intake, Pass, data_set_offset
@@ -73,9 +74,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.ledger.close()
 
 
-def made_at(root: Path) -> Bench:
-    spool, ledger = DirectorySpool(root / "spool", "listener-test"), Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
-    return Bench(root, spool, ledger, Intake(ledger, spool, b"key", "listener-test"))
+def made_at(root: Path, name: str = "listener-test", segment_bytes: int = SEGMENT_BYTES) -> Bench:
+    """Return a bench on a storage root."""
+    spool = DirectorySpool(root / "spool", name, segment_bytes=segment_bytes)
+    ledger = Ledger(f"sqlite:///{root / 'ledger.sqlite'}")
+    return Bench(root, spool, ledger, Intake(ledger, spool, b"key", name))
 
 
 def test_a_lost_ledger_is_rebuilt_from_the_spool_alone(bench: Bench) -> None:
@@ -94,6 +97,44 @@ def test_a_lost_ledger_is_rebuilt_from_the_spool_alone(bench: Bench) -> None:
     assert len(before["instance"]) == 18
     again.ledger.close()
     again.spool.close()
+
+
+def test_a_ledger_older_than_the_spool_is_filled_up(tmp_path: Path) -> None:
+    """A backup that was put back: sealed segments that it does not know, and known ones that have grown since."""
+    bench = made_at(tmp_path, segment_bytes=1)  # every instance fills a segment
+    backup = tmp_path / "backup.sqlite"
+    for ds in ct_slices()[:2]:
+        bench.receive(ds)
+    bench.intake.index()
+    with bench.ledger.begin() as tx:
+        tx.connection.execute("COMMIT")
+        tx.connection.execute(f"VACUUM INTO '{backup}'")
+        tx.connection.execute("BEGIN")
+    for ds in ct_slices()[2:5]:
+        bench.receive(ds)
+    bench.intake.index()
+    before = bench.rows()
+    bench.ledger.close()
+    for path in tmp_path.glob("ledger.sqlite*"):
+        path.unlink()
+    backup.rename(tmp_path / "ledger.sqlite")
+    again = made_at(tmp_path)
+    assert again.intake.index().records == 0, "all of it lies in sealed segments"
+    again.intake.recover(0.0)
+    assert again.rows() == before
+    again.ledger.close()
+    for made in (bench, again):
+        made.spool.close()
+
+
+def test_a_sealed_segment_is_not_entered_again_at_each_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = made_at(tmp_path, segment_bytes=1)
+    bench.receive(ct_slices()[0])
+    bench.intake.index()
+    monkeypatch.setattr(instances, "advance", lambda *_: pytest.fail("nothing is new"))
+    assert bench.intake.index(everything=True) == Pass(0, 0)
+    bench.spool.close()
+    bench.ledger.close()
 
 
 def test_every_record_is_entered_once_whatever_the_batches(bench: Bench) -> None:

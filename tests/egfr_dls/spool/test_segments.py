@@ -67,7 +67,7 @@ def test_the_end_of_a_full_segment_is_told_until_it_is_archived(spool: Directory
     spool.archive(name)
     spool.archive(name)
     assert list(spool.records(LISTENER, marks)) == list(spool.records(LISTENER, {})) == []
-    assert [r.entry for r in spool.records(LISTENER, {}, everything=True)] == [numbered(0)]
+    assert [r.entry for r in spool.records(LISTENER, {}, everything=True)] == [numbered(0), SegmentFull()]
 
 
 def test_a_segment_that_failed_ends_too(spool: DirectorySpool, monkeypatch: pytest.MonkeyPatch) -> None:
