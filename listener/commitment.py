@@ -37,6 +37,7 @@ class ActionCommand:
     sop_class_uid: str  # Requested SOP Class UID (0000,0003)
     sop_instance_uid: str  # Requested SOP Instance UID (0000,1001)
     action_type: int  # Action Type ID (0000,1008)
+    context_sop_class_uid: str  # abstract syntax of the presentation context
     transfer_syntax_uid: str
 
 
@@ -98,6 +99,7 @@ class CommitmentScp:
 def _check(command: ActionCommand) -> None:
     rules = (
         (command.sop_class_uid != PUSH_MODEL_CLASS, RequestFault.NO_SUCH_CLASS),
+        (command.context_sop_class_uid != PUSH_MODEL_CLASS, RequestFault.NO_SUCH_CLASS),
         (not is_uid(command.sop_instance_uid), RequestFault.INSTANCE_FORM),
         (command.sop_instance_uid != PUSH_MODEL_INSTANCE, RequestFault.NO_SUCH_INSTANCE),
         (command.action_type != REQUEST_COMMITMENT, RequestFault.NO_SUCH_ACTION),

@@ -90,6 +90,7 @@ class CommitmentDialogue:
             message.command.uid(Tag.REQUESTED_SOP_CLASS_UID),
             message.command.uid(Tag.REQUESTED_SOP_INSTANCE_UID),
             message.command.number(Tag.ACTION_TYPE_ID) or 0,
+            message.context.abstract_syntax,
             message.context.transfer_syntax,
         )
         answer = self._scp.request(channel.accepted, command, message.data)
@@ -128,21 +129,32 @@ class CommitmentDialogue:
 
     def _look(self, ledger: Ledger) -> None:
         """Record what was answered, forget what is over, and report on what is quiet."""
-        now = time.monotonic()
         with self._lock:
             askers = dict(self._askers)
         for association_id, asker in askers.items():
-            over = asker.is_over(now)
-            if asker.report is not None and (over or asker.status is not None):
-                tried = Tried(None, "NO_ANSWER") if asker.status is None else Tried(asker.status)
-                conclude(ledger, asker.report, tried, time.time(), wait=asker.status is not None)
-                asker.report = asker.status = None
-            if over:
-                with self._lock:
-                    self._askers.pop(association_id, None)
+            if asker.report is not None:
+                self._record(ledger, asker)
+            with self._lock:  # where it may have asked again meanwhile
+                if asker.report is None and asker.is_over(time.monotonic()):
+                    self._askers.pop(association_id)
         quiet = {
             name: a for name, a in askers.items() if a.report is None and a.channel.quiet_seconds() >= QUIET_SECONDS
         }
+        if quiet:
+            self._report(ledger, quiet)
+
+    def _record(self, ledger: Ledger, asker: _Asker) -> None:
+        """Record the answer to a report, or that there will be none."""
+        assert asker.report is not None
+        if asker.status is not None:
+            conclude(ledger, asker.report, Tried(asker.status), time.time())
+        elif asker.is_over(time.monotonic()):
+            conclude(ledger, asker.report, Tried(None, "NO_ANSWER"), time.time(), wait=False)
+        else:
+            return
+        asker.report = asker.status = None
+
+    def _report(self, ledger: Ledger, quiet: dict[str, _Asker]) -> None:
         with ledger.read() as tx:
             due = commitments.due_on(tx, quiet.keys(), time.time())
         for report in due:

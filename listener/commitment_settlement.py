@@ -21,6 +21,7 @@ from listener.commitment_request import Reference, read_request
 from listener.commitment_status import FailureReason, RequestRefusedError
 
 AGAIN_SECONDS = 0.1
+AT_ONCE = 64  # requests, each with its data set in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Settlement:
             the ledger is locked, full or failing: the next call tries again
         """
         with self._ledger.read() as tx:
-            found = [_Open(row, _read(row)) for row in commitments.undecided(tx)]
+            found = [_Open(row, _read(row)) for row in commitments.undecided(tx, AT_ONCE)]
             if not found:
                 return math.inf
             missing = frozenset[str]().union(*(_missing(tx, one) for one in found))
@@ -59,7 +60,7 @@ class Settlement:
         coming = self._not_indexed(marks, missing) if missing else frozenset[str]()
         with self._ledger.begin() as tx:
             decided = [self._decide(tx, one, coming, now) for one in found]
-        return math.inf if all(decided) else now + AGAIN_SECONDS
+        return math.inf if all(decided) and len(found) < AT_ONCE else now + AGAIN_SECONDS
 
     def _not_indexed(self, marks: Mapping[str, int], wanted: frozenset[str]) -> frozenset[str]:
         """Return which of these SOP instances lie in the spool past the watermarks, whichever listener received them."""

@@ -57,7 +57,7 @@ class ActionAnswer:
 ACTION_SUCCESS = ActionAnswer(0x0000)
 ACTION_FAULTS: dict[RequestFault, ActionAnswer] = {
     # statuses of PS3.7 10.1.4.1.10, each with its clause there
-    RequestFault.NO_SUCH_CLASS: ActionAnswer(0x0118, "(0000,0003) is not the context's class"),  # C.5.20
+    RequestFault.NO_SUCH_CLASS: ActionAnswer(0x0118, "(0000,0003) or the context is not the push model"),  # C.5.20
     RequestFault.NO_SUCH_INSTANCE: ActionAnswer(0x0112, "(0000,1001) is not the well-known instance"),  # C.5.19
     RequestFault.INSTANCE_FORM: ActionAnswer(0x0117, "(0000,1001) is not of the form of PS3.5 9.1"),  # C.5.12
     RequestFault.NO_SUCH_ACTION: ActionAnswer(0x0123, "Action Type ID (0000,1008) is not 1"),  # C.5.24

@@ -125,12 +125,13 @@ def enter(tx: Tx, entry: CommitmentRequested, payload: bytes, listener: str, now
     )
 
 
-def undecided(tx: Tx) -> list[UndecidedRequest]:
-    """Return the requests whose references have not been looked up, oldest first."""
+def undecided(tx: Tx, limit: int) -> list[UndecidedRequest]:
+    """Return requests whose references have not been looked up, oldest first."""
     rows = tx.execute(
         select(commitment.c.id, commitment.c.request, commitment.c.transfer_syntax_uid, commitment.c.duplicate)
         .where(commitment.c.state == CommitmentState.REQUESTED)
         .order_by(commitment.c.id)
+        .limit(limit)
     )
     return [UndecidedRequest(*row) for row in rows]
 
@@ -186,7 +187,7 @@ def claim(tx: Tx, commitment_id: int, sender: str, now: float) -> bool:
 
 def reported(tx: Tx, commitment_id: int, status: int) -> None:
     """Record the requester's answer; the request's data set is not needed any more."""
-    _move(tx, commitment_id, CommitmentState.REPORTED, last_status=status, reason="", request=b"", **_NO_LEASE)
+    _move(tx, commitment_id, CommitmentState.REPORTED, last_status=status, reason="", **_CLOSED)
 
 
 def postpone(tx: Tx, commitment_id: int, due_at: float, reason: str, status: int | None = None) -> None:
@@ -195,8 +196,8 @@ def postpone(tx: Tx, commitment_id: int, due_at: float, reason: str, status: int
 
 
 def bury(tx: Tx, commitment_id: int, reason: str, status: int | None = None) -> None:
-    """Give up."""
-    _move(tx, commitment_id, CommitmentState.DEAD, last_status=status, reason=reason, **_NO_LEASE)
+    """Give up; the request's data set is not needed any more."""
+    _move(tx, commitment_id, CommitmentState.DEAD, last_status=status, reason=reason, **_CLOSED)
 
 
 def free(tx: Tx, sender: str) -> None:
@@ -205,6 +206,7 @@ def free(tx: Tx, sender: str) -> None:
 
 
 _NO_LEASE: dict[str, object] = {"sender": None, "lease_until": 0.0}
+_CLOSED: dict[str, object] = {**_NO_LEASE, "request": b""}
 
 
 def _move(tx: Tx, commitment_id: int, to: CommitmentState, **values: object) -> None:

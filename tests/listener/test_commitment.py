@@ -23,7 +23,7 @@ from tests.listener.requester import EXPLICIT, IMPLICIT, TRANSACTION, as_bytes, 
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 ACCEPTED = Accepted("an-association", AssociationRequest("SCANNER", "EGFR_DLS", "192.0.2.7"))
-COMMAND = ActionCommand(PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE, 1, EXPLICIT)
+COMMAND = ActionCommand(PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE, 1, PUSH_MODEL_CLASS, EXPLICIT)
 
 
 @pytest.fixture
@@ -80,6 +80,11 @@ def test_a_bad_request_has_its_status_and_leaves_nothing(spool: DirectorySpool, 
         ("commitment_refused", fault, f"{answer.status:04X}")
     ]
     assert records(spool) == []
+
+
+def test_a_request_in_the_context_of_another_class_is_none(spool: DirectorySpool) -> None:
+    command = replace(COMMAND, context_sop_class_uid="1.2.840.10008.5.1.4.1.1.2")
+    assert scp(spool).request(ACCEPTED, command, as_bytes(request(["1.2"]))).status == 0x0118
 
 
 class FailingSpool:

@@ -62,11 +62,13 @@ class Bench:
         handlers = [(evt.EVT_N_EVENT_REPORT, self.requester.on_report)] if hears else []
         assoc = ae.associate("127.0.0.1", self.port, ae_title="EGFR_DLS", evt_handlers=handlers, **how)  # type: ignore[arg-type]
         assert assoc.is_established
+        connection = assoc.dul.socket.socket  # pynetdicom drops it unclosed when the peer resets it
         try:
             yield assoc
         finally:
             if assoc.is_established:
                 assoc.release()
+            connection.close()
 
     def decide(self) -> None:
         """Enter and decide on what was asked since the last call."""

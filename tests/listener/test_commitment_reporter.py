@@ -70,7 +70,7 @@ class Bench:
         entry = CommitmentRequested(transaction, EXPLICIT, title, "OUR_NAME", "127.0.0.1", transaction, at)
         with self.ledger.begin() as tx:
             commitments.enter(tx, entry, as_bytes(request(instances, transaction)), NAME, self.clock.now)
-            row = commitments.undecided(tx)[-1]
+            row = commitments.undecided(tx, 100)[-1]
             commitments.settle(tx, row.id, dict.fromkeys(missing, 0x0112), self.clock.now)
             self.end(tx, AssociationState.RELEASED)
 

@@ -20,7 +20,7 @@ from egfr_dls.ledger.schema import association, commitment, instance
 from egfr_dls.spool import DirectorySpool
 from egfr_dls.spool.contract import CommitmentRequested, SpooledRecord
 from egfr_dls.study import ReceivedInstance
-from listener.commitment_settlement import Settlement
+from listener.commitment_settlement import AT_ONCE, Settlement
 from tests.listener.requester import EXPLICIT, TRANSACTION, as_bytes, request
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -201,6 +201,14 @@ def test_one_that_cannot_be_read_any_more_stops_nothing(bench: Bench) -> None:
     assert [(row.state, row.reason) for row in bench.rows()] == [
         (CommitmentState.DEAD, "UNREADABLE"), (CommitmentState.SETTLED, ""),
     ]  # fmt: skip
+
+
+def test_many_requests_are_decided_part_by_part(bench: Bench) -> None:
+    for n in range(AT_ONCE + 1):
+        bench.ask("1.3", transaction=f"1.2.{n}")
+    assert bench.settlement.apply(NOW) < NOW + 1
+    assert bench.settlement.apply(NOW) == math.inf
+    assert {row.state for row in bench.rows()} == {CommitmentState.SETTLED}
 
 
 def test_ten_thousand_instances_are_decided_in_one_go(bench: Bench) -> None:
