@@ -73,11 +73,12 @@ def running(receiver: Receiver, folder: Path, wrapper: Sequence[str] = ()) -> It
         command = [*wrapper, *receiver.command(port, folder)]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:
-        wait_until(lambda: _listens(port) or process.poll() is not None, f"{receiver.name} listens", every_seconds=0.1)
-        if process.poll() is not None:
-            raise ChildProcessError(f"{receiver.name}: {_last_line(folder / 'receiver.log')}")
-        _wait_while_idle(receiver, folder)
+        _wait_until_ready(receiver, folder, port, process)
         yield process.pid, port
+        _see_alive(receiver, folder, process)
+    except (AssertionError, OSError) as error:
+        _see_alive(receiver, folder, process)
+        raise error from None
     finally:
         _stop(process)
 
@@ -213,9 +214,22 @@ def _quiet(command: Sequence[str]) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def _wait_while_idle(receiver: Receiver, folder: Path) -> None:
-    with suppress(AssertionError):  # a version that writes nothing ahead is measured as it is
-        wait_until(lambda: receiver.idle(folder), "what is done ahead", seconds=IDLE_SECONDS, every_seconds=0.2)
+def _wait_until_ready(receiver: Receiver, folder: Path, port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until it listens and has done what it does ahead of a study."""
+
+    def waited_for(condition: Callable[[], bool]) -> Callable[[], bool]:
+        return lambda: condition() or process.poll() is not None
+
+    wait_until(waited_for(lambda: _listens(port)), f"{receiver.name} listens", every_seconds=0.1)
+    with suppress(AssertionError):  # where the disk is too slow or too full, it is measured as it is
+        wait_until(waited_for(lambda: receiver.idle(folder)), "done ahead", seconds=IDLE_SECONDS, every_seconds=0.2)
+    _see_alive(receiver, folder, process)
+
+
+def _see_alive(receiver: Receiver, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Raise ChildProcessError with its last word if it has ended."""
+    if process.poll() is not None:
+        raise ChildProcessError(f"{receiver.name} ended: {_last_line(folder / 'receiver.log')}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
