@@ -155,6 +155,12 @@ def running(settings: Settings) -> Iterator[Node]:
             raise failures[0]
 
 
+def rejection(assoc: Association) -> tuple[int, int, int]:
+    """Return Result, Source and Reason/Diag. of the A-ASSOCIATE-RJ that an association got."""
+    answer: Any = assoc.acceptor.primitive
+    return answer.result, answer.result_source, answer.diagnostic
+
+
 def raw_data_set(ds: Dataset) -> bytes:
     """Return the encoded data set without file meta, as it goes over the wire."""
     body = to_part10(ds)
