@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.receive import receivers, senders
+from benchmarks.receive.certificates import certificates_beside
 from benchmarks.receive.processes import Memory, cpu_seconds, sampled_memory
-from benchmarks.receive.receivers import Receiver, certificates_beside, running
+from benchmarks.receive.receivers import Receiver, running
 from benchmarks.receive.rows import Row
 from benchmarks.receive.senders import Send, Sent
 from benchmarks.receive.studies import Studies, Study
