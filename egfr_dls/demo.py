@@ -68,13 +68,14 @@ def _through_the_service(
     stages.write_phantom(out / "study", SEED, roi)
     _empty(out / "objects")
     with demo_network.pacs(out / "objects") as pacs_port:
-        config = _write_config(private, demo_network.free_port(), pacs_port)
+        port = demo_network.free_port()
+        config = _write_config(private, port, pacs_port)
         loaded = settings.load(config, tomllib.loads(config.read_text(encoding="utf-8")))  # the environment has no say
         say("starting the service")
         with _service(config, out / "service.log"):
-            demo_network.wait_for_node(loaded.listener.port, LIMIT_SECONDS)
+            demo_network.wait_for_node(port, LIMIT_SECONDS)
             say("sending the study by C-STORE")
-            demo_network.send(sorted((out / "study").glob("*.dcm")), loaded.listener.port)
+            demo_network.send(sorted((out / "study").glob("*.dcm")), port)
             say("waiting for the report")
             return _wait_for_result(loaded, out / "service.log"), loaded
 

@@ -65,6 +65,7 @@ class Peer(_Section):
     ae_title: AeTitle
     host: str  # name, address or network (CIDR)
     port: int | None = Field(None, ge=1, le=65535)  # where it takes storage commitment reports
+    certificate_names: tuple[str, ...] = ()  # one of which its certificate must have; then it calls by TLS only
 
     @model_validator(mode="after")
     def _port_of_one_host(self) -> Self:
@@ -76,12 +77,31 @@ class Peer(_Section):
         return self
 
 
+class ListenerTls(_Section):
+    """How associations are accepted by TLS, on a port of its own."""
+
+    port: int = Field(2762, ge=0, le=65535)  # dicom-tls; 0: any free one, logged at start
+    certificate: Path  # PEM, with the authorities between it and the root
+    key: Path  # PEM, without a pass phrase
+    ca: Path | None = None  # PEM: whose certificates callers show
+    require_client_certificate: bool = True
+    profile: Literal["bcp195", "bcp195-modified"] = "bcp195"
+
+    @model_validator(mode="after")
+    def _authority_of_what_is_required(self) -> Self:
+        """Refuse to require certificates that nothing could be held against."""
+        if self.require_client_certificate and self.ca is None:
+            raise ValueError("ca is missing; needed: the authority of the callers' certificates")
+        return self
+
+
 class Listener(_Section):
     """How associations are accepted."""
 
     ae_title: AeTitle = "EGFR_DLS"
     host: str = "127.0.0.1"
-    port: int = Field(11112, ge=0, le=65535)  # 0: any free one, logged at start
+    port: int | None = Field(11112, ge=0, le=65535)  # 0: any free one, logged at start; left out beside tls: none
+    tls: ListenerTls | None = None
     max_associations: int = Field(64, ge=1)
     max_associations_per_peer: int = Field(16, ge=1)
     max_object_bytes: int = Field(4294967296, ge=1)
@@ -91,6 +111,22 @@ class Listener(_Section):
     check_called_ae_title: bool = True
     accept_any_peer: bool = False
     peers: tuple[Peer, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_plain_port_unless_given(cls, keys: Any) -> Any:
+        """Open no port without TLS beside one with it, unless it is asked for."""
+        return {"port": None, **keys} if isinstance(keys, Mapping) and keys.get("tls") is not None else keys
+
+    @model_validator(mode="after")
+    def _ports_and_names_that_fit(self) -> Self:
+        if self.port is None and self.tls is None:
+            raise ValueError("port is missing; needed: a port, or [listener.tls]")
+        if self.tls is not None and self.port == self.tls.port != 0:
+            raise ValueError(f"port and tls.port are both {self.port}; needed: two ports, or no port without TLS")
+        if any(peer.certificate_names for peer in self.peers) and (self.tls is None or self.tls.ca is None):
+            raise ValueError("peers.certificate_names without tls.ca; needed: the authority of these certificates")
+        return self
 
 
 class Study(_Section):
@@ -197,7 +233,6 @@ class Settings(BaseSettings):
         frozen=True,
         env_prefix=PREFIX,
         env_nested_delimiter="__",
-        nested_model_default_partial_update=True,
     )
 
     listener: Listener = Listener()

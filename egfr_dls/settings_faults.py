@@ -12,7 +12,6 @@ from pydantic.fields import FieldInfo
 # Keys of the operator's contract that later versions will serve. Giving one is an error that says so: a setting
 # that is silently without effect would be worse.
 NOT_IN_THIS_VERSION: dict[str, str] = {
-    "listener.tls": "DICOM TLS",
     "inference.precision": "GPU inference",
     "inference.engine_store": "GPU inference",
     "inference.shadow_every": "GPU inference",
@@ -28,7 +27,6 @@ NOT_IN_THIS_VERSION: dict[str, str] = {
     "destinations.tls": "DICOM TLS",
     "destinations.transport": "STOW-RS",
     "destinations.url": "STOW-RS",
-    "listener.peers.certificate_names": "DICOM TLS",
     "sources": "fetching missing series",
     "context": "clinical context files",
     "http": "the HTTP pages",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.settings import Listener, Peer
+from listener.certificate import normal
 from listener.status import Rejection
 
 RESOLVE_AGAIN_SECONDS = 60.0
@@ -22,11 +23,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class AssociationRequest:
-    """Who asks (A-ASSOCIATE-RQ, PS3.8 9.3.2) and from where; AE titles without padding."""
+    """Who asks (A-ASSOCIATE-RQ, PS3.8 9.3.2) and from where; AE titles without padding.
+
+    ``certificate_names``: what the caller's certificate is called, empty where it showed none; None on a connection without TLS.
+    """
 
     calling_ae_title: str
     called_ae_title: str
     peer_address: str
+    certificate_names: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class Admission:
         """Take a place, or say why there is none."""
         rules: tuple[tuple[bool, Rejection], ...] = (
             (not self._knows(request), Rejection.CALLING_AE_TITLE),
+            (not self._has_proof(request), Rejection.CERTIFICATE),
             (not self._is_called(request), Rejection.CALLED_AE_TITLE),
             (self._free_bytes() < self._min_free_bytes, Rejection.DISK_FLOOR),
         )
@@ -75,6 +81,11 @@ class Admission:
 
     def _knows(self, request: AssociationRequest) -> bool:
         return self._listener.accept_any_peer or self._peers.knows(request.calling_ae_title, request.peer_address)
+
+    def _has_proof(self, request: AssociationRequest) -> bool:
+        """Whether the caller showed a certificate that its AE title is bound to, if it is bound to any."""
+        needed = self._peers.certificate_names(request.calling_ae_title)
+        return not needed or bool(needed & (request.certificate_names or frozenset()))
 
     def _is_called(self, request: AssociationRequest) -> bool:
         return not self._listener.check_called_ae_title or request.called_ae_title == self._listener.ae_title.strip()
@@ -97,6 +108,11 @@ class PeerTable:
     def __init__(self, peers: tuple[Peer, ...], clock: Callable[[], float] = time.monotonic) -> None:
         self._networks = [(peer.ae_title.strip(), network) for peer in peers for network in _networks(peer.host)]
         self._names = [(peer.ae_title.strip(), peer.host) for peer in peers if not _networks(peer.host)]
+        self._certificate_names: dict[str, frozenset[str]] = {}
+        for peer in peers:
+            names = frozenset(map(normal, peer.certificate_names))
+            title = peer.ae_title.strip()
+            self._certificate_names[title] = self._certificate_names.get(title, frozenset()) | names
         self._clock = clock
         self._looked_up: dict[str, tuple[float, frozenset[Address]]] = {}
 
@@ -106,6 +122,10 @@ class PeerTable:
         return any(title == ae_title and found in network for title, network in self._networks) or any(
             title == ae_title and found in self._addresses(host) for title, host in self._names
         )
+
+    def certificate_names(self, ae_title: str) -> frozenset[str]:
+        """Return the names of which a caller of this AE title must show one, wherever it calls from; empty: it need not."""
+        return self._certificate_names.get(ae_title, frozenset())
 
     def _addresses(self, host: str) -> frozenset[Address]:
         until, addresses = self._looked_up.get(host, (0.0, frozenset()))

@@ -6,6 +6,7 @@ import mmap
 import socket
 
 from listener.errors import ConnectionLostError
+from listener.stream import Stream
 
 CAPACITY_BYTES = 4 << 20  # address space; only pages that were touched are memory
 FULL_BYTES = 3 << 20  # gathered: to be taken before more is received
@@ -19,10 +20,11 @@ class ReceiveBuffer:
     fragments lies in one piece, and nothing is allocated. ``base <= tail <= start <= end`` always holds.
     """
 
-    __slots__ = ("_memory", "_socket", "base", "end", "start", "tail", "view")
+    __slots__ = ("_memory", "_receive", "_socket", "base", "end", "start", "tail", "view")
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, stream: Stream) -> None:
         self._socket = connection
+        self._receive = stream.recv_into
         self._memory = mmap.mmap(-1, CAPACITY_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(self._memory)
         self.base = self.tail = self.start = self.end = 0
@@ -44,7 +46,7 @@ class ReceiveBuffer:
             self._pack()
         while True:
             try:
-                count = self._socket.recv_into(self.view[self.end :])
+                count = self._receive(self.view[self.end :])
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 break
             except BlockingIOError:  # SO_RCVTIMEO: quiet for a while

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,6 +18,7 @@ from listener.buffer import ReceiveBuffer
 from listener.dispatch import HANDLERS, Channel, Handler
 from listener.errors import ConnectionLostError, PeerAbortedError, ProtocolError
 from listener.flood import Sparingly
+from listener.handshake import HandshakeError
 from listener.negotiation import SUPPORTED, Supported, acceptance, negotiate
 from listener.pdu import HEADER, PduType
 from listener.proposal import Proposal, read_proposal
@@ -26,6 +26,7 @@ from listener.reception import Reception
 from listener.session import Duties, Session
 from listener.states import State, abort_codes, expected
 from listener.status import Abort, Rejection
+from listener.stream import PlainStream, Stream
 
 HANDSHAKE_SECONDS = 30.0  # ARTIM (PS3.8 9.1.5): from accept to the end of the A-ASSOCIATE-RQ, TLS included
 CLOSING_SECONDS = 5.0  # ARTIM again: until the peer has closed after our last PDU
@@ -43,17 +44,12 @@ _OPTIONS = (
 _REST = (REST_SECONDS).to_bytes(8, "little") + bytes(8)  # struct timeval
 
 
-def plain(connection: socket.socket) -> socket.socket:
-    """Return the socket as it is."""
-    return connection
-
-
 @dataclass(frozen=True)
 class Node:
     """What all connections of a receiver share.
 
-    ``secure`` returns the socket to talk through: for TLS a wrapped one whose handshake is still to be done. That is done in
-    the connection's thread, within the time for the request.
+    ``secure`` returns the stream of a connection that was accepted for TLS. Its handshake is done in the connection's thread,
+    within the time for the request.
     """
 
     settings: Listener
@@ -61,15 +57,17 @@ class Node:
     reception: Reception
     handlers: Mapping[int, Handler] = field(default_factory=lambda: HANDLERS)
     supported: Mapping[str, Supported] = field(default_factory=lambda: SUPPORTED)
-    secure: Callable[[socket.socket], socket.socket] = plain
+    secure: Callable[[socket.socket], Stream] = PlainStream
     said: Sparingly = field(default_factory=Sparingly)
 
 
 class Connection:
     """Runs in a thread of its own. Another one looks at ``deadline`` (monotonic seconds) and calls ``expire``."""
 
-    def __init__(self, connection: socket.socket, peer_address: str, node: Node) -> None:
+    def __init__(self, connection: socket.socket, peer_address: str, node: Node, *, secure: bool = False) -> None:
         self._socket = connection
+        self._opened = node.secure if secure else PlainStream
+        self._stream: Stream = PlainStream(connection)
         self._peer_address = peer_address
         self._node = node
         self._channel: Channel | None = None  # while a place is held
@@ -89,6 +87,9 @@ class Connection:
             self._abort(error.abort)
         except PeerAbortedError:
             self._aborted("peer_aborted")
+        except HandshakeError as error:
+            self._said("handshake_failed", self._hung_up or error.fault)
+            self._linger()  # the alert says why
         except ConnectionLostError:
             self._lost()
         except Exception as error:  # noqa: BLE001  # the connection's border: a defect costs one association
@@ -143,8 +144,9 @@ class Connection:
             return False
 
     def _serve(self) -> None:
-        self._secure()
-        buffer = ReceiveBuffer(self._socket)
+        self._stream = self._opened(self._socket)
+        self._stream.begin()
+        buffer = ReceiveBuffer(self._socket, self._stream)
         proposal = self._request(buffer)
         agreement = negotiate(proposal, self._node.supported)
         verdict = proposal.objection() or self._verdict(proposal)
@@ -159,16 +161,6 @@ class Connection:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _REST)
         Session(buffer, self._channel, self._duties(verdict), self).run()
         self._release(self._channel)
-
-    def _secure(self) -> None:
-        """Do the TLS handshake, if there is to be one, on a socket that can already be hung up."""
-        self._socket = self._node.secure(self._socket)
-        if isinstance(self._socket, ssl.SSLSocket):
-            try:
-                self._socket.do_handshake()
-            except OSError as error:
-                self._linger()  # the alert says why
-                raise ConnectionLostError("the handshake failed") from error
 
     def _request(self, buffer: ReceiveBuffer) -> Proposal:
         """Receive the A-ASSOCIATE-RQ."""
@@ -187,7 +179,12 @@ class Connection:
         """Ask who may send; fails closed."""
         try:
             return self._node.admission.admit(
-                AssociationRequest(proposal.calling_ae_title, proposal.called_ae_title, self._peer_address)
+                AssociationRequest(
+                    proposal.calling_ae_title,
+                    proposal.called_ae_title,
+                    self._peer_address,
+                    self._stream.certificate_names,
+                )
             )
         except Exception as error:  # noqa: BLE001  # the handler's border: a defect rejects
             get_logger().error("association_failed", **error_fields(error))
@@ -200,7 +197,7 @@ class Connection:
     def _send(self, encoded: bytes) -> None:
         self.deadline = time.monotonic() + self._node.settings.idle_seconds
         try:
-            self._socket.sendall(encoded)
+            self._stream.sendall(encoded)
         except OSError as error:
             raise ConnectionLostError("the connection broke") from error
 
@@ -247,20 +244,18 @@ class Connection:
         self.state = State.CLOSING
         self.deadline = time.monotonic() + CLOSING_SECONDS
         with suppress(OSError):
-            self._socket.sendall(last)
+            self._stream.sendall(last)
+            self._stream.finish()
         self._linger()
 
     def _linger(self) -> None:
         """Pass over what still comes: closed at once, the connection would be reset, and what we said last be lost."""
+        self.deadline = time.monotonic() + CLOSING_SECONDS
         with suppress(OSError):  # gone, or silent for so long
             self._shut(socket.SHUT_WR)
-            while socket.socket.recv(self._socket, 1 << 16):  # what TLS would make of it does not matter
+            while self._socket.recv(1 << 16):  # what TLS would make of it does not matter
                 pass
 
     def _shut(self, how: int) -> None:
-        try:
-            socket.socket.shutdown(
-                self._socket, how
-            )  # the connection itself: a TLS socket's own would drop its encryption
-        except OSError:
-            return  # closed already
+        with suppress(OSError):  # closed already
+            self._socket.shutdown(how)

@@ -12,8 +12,8 @@ class Receiver(Protocol):
     """
 
     @property
-    def port(self) -> int:
-        """The TCP port that is listened on; known once the receiver is made, before ``start``."""
+    def ports(self) -> tuple[int, ...]:
+        """The TCP ports that are listened on, the one without TLS first; known before ``start``."""
 
     def start(self) -> None:
         """Accept associations from now on."""

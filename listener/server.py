@@ -1,11 +1,13 @@
-"""The receiver: a listening socket, a thread for each connection, and one that accepts and watches the deadlines."""
+"""The receiver: listening sockets, a thread for each connection, and one that accepts and watches the deadlines."""
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.settings import Listener
@@ -19,30 +21,52 @@ WAITING_CONNECTIONS = 128  # without an association: not asked yet, rejected, or
 LOOK_SECONDS = 0.1  # between two looks at the deadlines
 
 
-def bind(settings: Listener) -> socket.socket:
-    """Return a listening socket; several processes may accept on it.
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A listening socket; ``secure``: for TLS."""
+
+    listening: socket.socket
+    secure: bool = False
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on."""
+        return int(self.listening.getsockname()[1])
+
+
+def bind(settings: Listener) -> tuple[Door, ...]:
+    """Return the listening sockets, the one without TLS first; several processes may accept on them.
 
     Raises
     ------
     ConfigurationError
-        the address cannot be listened on
+        an address cannot be listened on
     """
+    doors = []
+    if settings.port is not None:
+        doors.append(Door(_listen(settings.host, settings.port, "listener.port")))
+    if settings.tls is not None:
+        doors.append(Door(_listen(settings.host, settings.tls.port, "listener.tls.port"), secure=True))
+    return tuple(doors)
+
+
+def _listen(host: str, port: int, key: str) -> socket.socket:
     try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
-            f"listener.host {settings.host}, listener.port {settings.port}: {error.strerror}; needed: an address to listen on"
+            f"listener.host {host}, {key} {port}: {error.strerror}; needed: an address to listen on"
         ) from error
 
 
 class Server:
-    """One listening socket; see ``listener.receiver.Receiver``. Its threads start with ``start``: before, it may be forked."""
+    """See ``listener.receiver.Receiver``. Its threads start with ``start``: before, it may be forked."""
 
-    def __init__(self, listening: socket.socket, node: Node) -> None:
-        self._listening = listening
+    def __init__(self, doors: tuple[Door, ...], node: Node) -> None:
+        self._doors = doors
         self._node = node
-        self._port = int(listening.getsockname()[1])
+        self._ports = tuple(door.port for door in doors)
         self._connections: set[Connection] = set()
         self._changed = threading.Condition()
         self._draining = False
@@ -51,12 +75,18 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The TCP port that is listened on."""
-        return self._port
+        """The first of the ports."""
+        return self._ports[0]
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The TCP ports that are listened on, the one without TLS first."""
+        return self._ports
 
     def start(self) -> None:
         """Accept associations from now on."""
-        self._listening.settimeout(LOOK_SECONDS)
+        for door in self._doors:
+            door.listening.setblocking(False)  # another process may be quicker
         self._thread.start()
 
     def drain(self, seconds: float) -> int:
@@ -70,7 +100,7 @@ class Server:
         self._ended = True
         if self._thread.is_alive():
             self._thread.join()
-        self._listening.close()
+        self._close()
         for connection in self._all():
             connection.hang_up(Abort.DRAINED.reason)
         return len(late)
@@ -80,33 +110,44 @@ class Server:
         while not self._ended:
             if self._draining:
                 self._close()
+                self._dismiss()
             else:
-                self._accept()
+                self._await_callers()
             if time.monotonic() - looked_at >= LOOK_SECONDS:
                 looked_at = time.monotonic()
                 self._look(looked_at)
 
     def _has_closed(self) -> bool:
-        return self._listening.fileno() == -1 or not self._thread.is_alive()
+        return not self._thread.is_alive() or all(door.listening.fileno() == -1 for door in self._doors)
 
     def _close(self) -> None:
-        """Listen no longer; who has no association gets none."""
-        self._listening.close()
+        """Listen no longer."""
+        for door in self._doors:
+            door.listening.close()
+
+    def _dismiss(self) -> None:
+        """Hang up on who has no association, and gets none."""
         for connection in self._having(State.AWAITING_REQUEST):
             connection.hang_up(Abort.DRAINED.reason)
         time.sleep(LOOK_SECONDS)
 
-    def _accept(self) -> None:
+    def _await_callers(self) -> None:
+        callers, _, _ = select.select([door.listening for door in self._doors], [], [], LOOK_SECONDS)
+        for door in self._doors:
+            if door.listening in callers:
+                self._accept(door)
+
+    def _accept(self, door: Door) -> None:
         try:
-            accepted, address = self._listening.accept()
-        except TimeoutError:
+            accepted, address = door.listening.accept()
+        except BlockingIOError:
             return
         except OSError as error:  # no descriptor is free, or the caller was gone again
             get_logger().error("association_failed", **error_fields(error))
             time.sleep(LOOK_SECONDS)
             return
         accepted.settimeout(None)
-        self._serve(Connection(accepted, str(address[0]), self._node))
+        self._serve(Connection(accepted, str(address[0]), self._node, secure=door.secure))
 
     def _serve(self, connection: Connection) -> None:
         self._make_room()

@@ -24,6 +24,8 @@ from listener.neighbours import alone
 from listener.receiver import Receiver
 from listener.reception import Reception
 from listener.server import Server, bind
+from listener.stream import PlainStream
+from listener.tls import Tls
 
 STOP_SECONDS = 0.5
 INDEXER, RECEIVER = "indexer", "receiver"
@@ -64,6 +66,7 @@ class _Listener:
         self._settings = settings
         self._name = name
         self._crew = crew
+        self._tls = Tls(settings.listener.tls) if settings.listener.tls else None
         self._bell = Bell()  # wakes the indexer, which ends when no receiver is left that could ring
         self._spool = open_spool(settings, name)
         self._end = Bell()  # the further receivers drain when the first one lets go of it
@@ -72,17 +75,20 @@ class _Listener:
 
     def run(self, stop: threading.Event) -> None:
         """Begin with the ledger, end with it: what was received last is indexed."""
+        self._look_at_certificate()
         self._start_indexer()
         receiver = self._receiver()
         for _ in range(self._settings.listener.workers - 1):
             self._crew.start(RECEIVER, lambda: self._receive(receiver), hears=(self._end,))
         with self._dialogue.running():
             receiver.start()
-            get_logger().info("listening", port=receiver.port, peers=len(self._settings.listener.peers))
+            for port in receiver.ports:
+                get_logger().info("listening", port=port, peers=len(self._settings.listener.peers))
             try:
                 # an endless wait does not see a signal that another thread was given
                 while not stop.wait(STOP_SECONDS):
                     self._crew.check()
+                    self._look_at_certificate()
             finally:
                 self._end.let_go()
                 aborted = receiver.drain(self._settings.listener.drain_seconds)
@@ -134,4 +140,9 @@ class _Listener:
         admission = Admission(settings.listener, spool.free_bytes, floor)
         reception = Reception(spool, floor, ring=self._bell.ring)
         handlers = {**HANDLERS, **self._dialogue.handlers}
-        return Server(bind(settings.listener), Node(settings.listener, admission, reception, handlers))
+        secure = self._tls.stream if self._tls else PlainStream
+        return Server(bind(settings.listener), Node(settings.listener, admission, reception, handlers, secure=secure))
+
+    def _look_at_certificate(self) -> None:
+        if self._tls is not None:
+            self._tls.look()

@@ -75,8 +75,8 @@ def _printed(default: object) -> str:
 
 
 SECTIONS = {
-    "listener": "`[listener]`", "listener.peers": "`[listener]`", "study": "`[study]`", "storage": "`[storage]`",
-    "storage.s3": "`[storage]`",
+    "listener": "`[listener]`", "listener.peers": "`[listener]`", "listener.tls": "`[listener.tls]`",
+    "study": "`[study]`", "storage": "`[storage]`", "storage.s3": "`[storage]`",
     "ledger": "`[ledger]`", "inference": "`[inference]`", "biomarkers.pet_ct_egfr": "`[biomarkers.pet_ct_egfr]`",
     "reporting": "`[reporting]`", "destinations": "`[[destinations]]`", "logging": "`[logging]`",
 }  # fmt: skip
@@ -204,6 +204,8 @@ def logged(path: Path) -> Iterator[tuple[str, str]]:
 def _is_log(function: ast.expr) -> bool:
     if isinstance(function, ast.Name):
         return function.id == "log"
+    if isinstance(function, ast.Attribute) and function.attr == "_said":
+        return True
     return isinstance(function, ast.Attribute) and function.attr in LEVELS and "get_logger()" in ast.unparse(function)
 
 
@@ -216,7 +218,7 @@ def events(node: ast.expr, names: dict[str, ast.expr]) -> list[str]:
     if isinstance(node, ast.JoinedStr):
         return [f"delivery_{state}" for state in SETTLED]
     assert isinstance(node, ast.Name), ast.dump(node)
-    return events(names[node.id], names)
+    return events(names[node.id], names) if node.id in names else []  # an argument: its callers name it
 
 
 LOGGED = {pair for package in PACKAGES for path in (ROOT / package).rglob("*.py") for pair in logged(path)}

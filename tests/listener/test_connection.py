@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -15,7 +14,9 @@ import pytest
 import structlog
 
 from listener import server as servers
+from listener.command_set import NO_DATA_SET, Tag, write_command
 from listener.connection import Connection
+from listener.pdu import message
 from listener.proposal import MAXIMUM_REQUEST_BYTES
 from listener.server import Server
 from listener.status import Abort, Rejection
@@ -206,6 +207,15 @@ def test_silence_inside_an_object_is_aborted_and_nothing_of_it_kept(kept: Kept) 
     assert kept.objects == []
 
 
+def test_a_caller_that_only_ever_needed_no_answer_is_aborted_too() -> None:
+    """A C-CANCEL-RQ together with the request, then silence."""
+    cancel = {Tag.COMMAND_FIELD: 0x0FFF, Tag.MESSAGE_ID_BEING_RESPONDED_TO: 1, Tag.DATA_SET_TYPE: NO_DATA_SET}
+    with receiving(Kept(), listener_settings(idle_seconds=0.3)) as server, Peer(server.port) as peer:
+        peer.send(request(), message(1, write_command(cancel), b"", 0))
+        assert peer.answer()[0] == 2
+        assert peer.answer() == (7, bytes((0, 0, *Abort.IDLE.codes)))
+
+
 def test_a_disk_that_takes_its_time_is_not_the_callers_silence(kept: Kept) -> None:
     waited = threading.Event()
     kept.before = lambda: waited.wait(1.0)  # type: ignore[assignment, return-value]
@@ -288,9 +298,10 @@ def test_a_flood_of_rejections_is_a_few_lines(server: Server) -> None:
 
 
 def test_a_thread_that_cannot_be_had_costs_its_connection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as broken, Peer(server.port) as peer:
+    with monkeypatch.context() as broken:
         broken.setattr(threading.Thread, "start", refuse)
-        assert peer.answer() == (0, b"")
+        with Peer(server.port) as peer:
+            assert peer.answer() == (0, b"")
     with Peer(server.port) as again:
         again.associate().release()
 
@@ -312,27 +323,6 @@ def test_without_a_free_descriptor_the_receiver_waits(server: Server, monkeypatc
     with Peer(server.port) as peer:
         peer.associate().release()
     assert failed.is_set()
-
-
-# --- the seam for TLS ---
-
-
-def secured(connection: socket.socket) -> socket.socket:
-    """Wrap a socket as TLS does, with a context that cannot agree on anything."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket(
-        connection, server_side=True, do_handshake_on_connect=False
-    )
-
-
-def test_a_handshake_that_hangs_is_hung_up_on_and_holds_up_nobody() -> None:
-    with receiving(Kept(), listener_settings(idle_seconds=0.4), secure=secured) as server, Peer(server.port) as stalled:
-        stalled.send(b"\x16\3\1")
-        with Peer(server.port) as other:
-            other.send(request())
-            assert other.answer()[0] not in (2, 3), "no PDU, but an alert or the end"
-        while stalled.answer()[0]:
-            pass
-        until(lambda: threads() == 0, "its thread has ended")
 
 
 def test_a_defect_in_a_connection_is_logged_and_ends_it_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
