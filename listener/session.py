@@ -51,7 +51,7 @@ class Session:
         self._duties = duties
         self._watch = watch
         self._context_id = 0  # of the message under way
-        self._command = b""  # its command fragments so far
+        self._command = bytearray()  # its command fragments so far
         self._sink: Sink | None = None  # takes its data set; None: none is awaited
         self._size = 0  # of its data set so far, bytes
 
@@ -65,23 +65,31 @@ class Session:
         ProtocolError, PeerAbortedError, ConnectionLostError
             it ended otherwise
         """
-        buffer = self._buffer
         try:
-            released = self._read()  # what came together with the request
-            while not released:
-                begins = buffer.start == buffer.end
-                buffer.receive()
-                at = buffer.start
-                released = self._read()
-                if begins or buffer.start != at:
-                    self._watch.heard()
-                if buffer.is_full and self._sink is not None:
-                    self._sink.write(buffer.gathered)
-                    buffer.clear()
+            if self._read():  # what came together with the request
+                return
+            self._watch.heard()
+            while not self._receive():
+                pass
         finally:
             self._channel.close()
             if self._sink is not None:
                 self._sink.discard()
+
+    def _receive(self) -> bool:
+        """Wait for bytes and read them; return whether the association is released."""
+        buffer = self._buffer
+        begins = buffer.start == buffer.end
+        buffer.receive()
+        at = buffer.start
+        if self._read():
+            return True
+        if begins or buffer.start != at:
+            self._watch.heard()
+        if buffer.is_full and self._sink is not None:
+            self._sink.write(buffer.gathered)
+            buffer.clear()
+        return False
 
     def _read(self) -> bool:
         """Read every whole PDU that is there; return whether the association is released."""
@@ -131,13 +139,14 @@ class Session:
         self._command += fragment
         self._channel.busy()
         if last:
-            self._begin(read_command(self._command))
+            command, self._command = bytes(self._command), bytearray()
+            self._begin(read_command(command))
 
     def _begin(self, command: CommandSet) -> None:
         context = self._channel.contexts.get(self._context_id)
         if context is None:
             raise ProtocolError(Abort.UNKNOWN_CONTEXT)
-        self._command, self._size = b"", 0
+        self._size = 0
         self._sink = self._sink_of(context, command)
         if not command.has_data_set:
             self._finish()

@@ -1,6 +1,7 @@
 """The acceptor's side of the upper layer's state machine (PS3.8 9.2): which PDU may come when, and how long it may be.
 
-The acceptor answers each request before it reads on, so of the standard's thirteen states three are left.
+The acceptor answers each request before it reads on, and never asks for a release itself (so that two cannot collide, Sta9 to
+Sta12): of the standard's thirteen states three are left.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from listener import states
 from listener.command_set import Command, Tag, write_command
+from listener.flood import Sparingly
 from listener.pdu import MAXIMUM_PDU_BYTES, message
 from listener.server import Server
 from listener.status import FAULTS, Abort, Fault
@@ -23,6 +25,7 @@ from tests.listener.wire import (
     RELEASE_RQ,
     Kept,
     Peer,
+    Relay,
     echo,
     item,
     listener_settings,
@@ -43,10 +46,18 @@ def kept() -> Kept:
     return Kept()
 
 
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[tuple[Server, Relay]]:
+    relay = Relay()
+    with receiving(relay, listener_settings(max_object_bytes=20_000_000), said=Sparingly(0)) as started:
+        yield started, relay
+
+
 @pytest.fixture
-def server(kept: Kept) -> Iterator[Server]:
-    with receiving(kept, listener_settings(max_object_bytes=20_000_000)) as started:
-        yield started
+def server(receiver: tuple[Server, Relay], kept: Kept) -> Server:
+    started, relay = receiver
+    relay.current = kept
+    return started
 
 
 @pytest.fixture
@@ -305,6 +316,19 @@ def test_the_states_say_which_pdu_may_come_when() -> None:
                 with pytest.raises(states.ProtocolError) as caught:
                     states.expected(state, kind, 4)
                 assert caught.value.abort is (Abort.UNEXPECTED_PDU if kind in range(1, 8) else Abort.UNRECOGNISED_PDU)
+
+
+def test_a_command_in_a_great_many_fragments_costs_no_time(peer: Peer, kept: Kept) -> None:
+    """64 KiB a byte at a time; copied at each, it would be 2 GB."""
+    command = store_command(instance="1." + "2" * 64_000)
+    fragments = [
+        values(*((1, CMD, bytes([byte])) for byte in command[at : at + 1000])) for at in range(0, len(command), 1000)
+    ]
+    began = time.process_time()
+    peer.send(*fragments, values((1, CMD | LAST, b""), (1, DATA | LAST, b"ab")))
+    assert peer.status() == 0
+    assert time.process_time() - began < 1
+    assert kept.objects == [b"ab"]
 
 
 def test_a_message_without_an_end_is_told_by_its_limit() -> None:

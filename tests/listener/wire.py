@@ -185,6 +185,23 @@ class KeptObject:
         self._kept.told.append("discarded")
 
 
+class Relay:
+    """A reception for many tests: what an association brings goes to the ``Kept`` that was the current one when it began."""
+
+    def __init__(self) -> None:
+        self.current = Kept()
+        self._of: dict[str, Kept] = {}
+
+    def begin(self, accepted: Accepted, command: StoreCommand) -> KeptObject:
+        return self._of.setdefault(accepted.association_id, self.current).begin(accepted, command)
+
+    def released(self, association_id: str) -> None:
+        self._of.pop(association_id).released(association_id)
+
+    def lost(self, association_id: str) -> None:
+        self._of.pop(association_id).lost(association_id)
+
+
 @contextmanager
 def receiving(kept: Kept | Any, settings: Listener | None = None, **node: Any) -> Iterator[Server]:
     """Run a receiver; at the end all its threads are gone."""
