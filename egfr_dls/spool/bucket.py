@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # these exist for type checkers only
 
 PART_BYTES: Final = 5 * 1024 * 1024  # the least that S3 takes as part of an object (10,000 parts at most)
 CONNECT_SECONDS: Final = 3
-REQUEST_SECONDS: Final = 15
+REQUEST_SECONDS: Final = 10
 
 _RETRIES: RetryConfig = {  # of a request; a PUT of the same bytes to the same key may come twice
     "max_retries": 2,
@@ -39,6 +39,7 @@ _RETRIES: RetryConfig = {  # of a request; a PUT of the same bytes to the same k
 _asking: list[int] = []  # the process that has made requests
 _STATUS = re.compile(r"status code: (\d{3})")
 _INSTANCE_ROLE = "169.254."  # where EC2 and ECS give credentials: asked when nothing else gives any
+_REDIRECT = "redirect without LOCATION"  # how the library tells HTTP 301
 _ADVICE: dict[int, str] = {
     301: "is in another region; needed: its region in AWS_REGION",
     401: "refuses our credentials; needed: valid ones in the environment",
@@ -150,7 +151,7 @@ def _failure(title: str, told: str) -> BucketError:
     """Return what a failed request means; ``told`` is the library's account of it."""
     if _INSTANCE_ROLE in told:
         return BucketRefusedError(f"{title}: no credentials; needed: AWS_ACCESS_KEY_ID and the like in the environment")
-    status = int(found[1]) if (found := _STATUS.search(told)) else 0
+    status = 301 if _REDIRECT in told else int(found[1]) if (found := _STATUS.search(told)) else 0
     if status in _ADVICE:
         return BucketRefusedError(f"{title} {_ADVICE[status]}")
     what = f"answers HTTP {status}" if status else "does not answer"

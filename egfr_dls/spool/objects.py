@@ -78,7 +78,7 @@ class _Payload(io.RawIOBase):
     def __init__(self, bucket: Bucket, ref: SpoolRef) -> None:
         if not layout.is_segment(ref.segment.partition("/")[2]):
             raise SpoolReadError(f"{ref.segment} names no segment of the spool")
-        self.key = record_key(ref.segment, ref.offset)
+        self.key = self.name = record_key(ref.segment, ref.offset)  # pydicom asks every BufferedReader for its name
         self._bucket = bucket
         self._length = ref.length
         self._at = 0

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pytest
+from pydicom import dcmread
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.spool import DirectorySpool, SegmentFull, Spool, SpooledRecord, SpoolReadError
 from egfr_dls.study import SpoolRef
+from tests.builders import ct_slices, to_part10
 from tests.egfr_dls.spool.entries import ENDED, ENTRY, LISTENER, REQUESTED, SEGMENT_BYTES, numbered
 from tests.egfr_dls.spool.object_storage import BUCKET, S3Server
 
@@ -133,6 +136,13 @@ def test_a_file_reads_as_its_bytes(engine: Engine) -> None:
         assert file.read(1) == b""
         file.seek(0)
         assert file.read() == LONG
+
+
+def test_an_instance_opens_as_pydicom_reads_it(engine: Engine) -> None:
+    spool = engine.listener()
+    ds = ct_slices(np.zeros((1, 64, 64), np.int16))[0]
+    with spool.open(spool.append(ENTRY, [to_part10(ds)])) as file:
+        assert dcmread(file, stop_before_pixels=True).SOPInstanceUID == ds.SOPInstanceUID
 
 
 def test_payloads_come_in_the_order_that_was_asked(engine: Engine) -> None:
