@@ -21,7 +21,7 @@ from egfr_dls.errors import ConfigurationError, StudyReleasedError, UsageError
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import Ledger, Tx, completion, deliveries, instances, jobs, results
 from egfr_dls.ledger import studies as rows
-from egfr_dls.spool import DirectorySpool
+from egfr_dls.store import open_spool
 from egfr_dls.study import StudyState
 
 LIST_SCHEMA = "egfr-dls-studies/1"
@@ -55,7 +55,7 @@ def list_studies(config: Path | None, as_json: bool, state: str | None, list_ins
             return
         found = [study_document.summary(row) for row in rows.listed(tx, StudyState(state) if state else None)]
         destinations = study_document.destinations(tx)
-        spool = spool_document.state(tx, DirectorySpool(loaded.storage.root / "spool"), time.time())
+        spool = spool_document.state(tx, open_spool(loaded), time.time())
     if as_json:
         click.echo(json.dumps({"schema": LIST_SCHEMA, "studies": found, "destinations": destinations, "spool": spool}))
         return

@@ -116,7 +116,8 @@ class _Payload(io.RawIOBase):
         return len(piece)
 
     def readall(self) -> bytes:
-        rest = b"".join(self.pieces(self._at, self._length))
+        ahead = self._ahead[self._at :]
+        rest = b"".join([ahead, *self.pieces(self._at + len(ahead), self._length)])
         self._at = max(self._at, self._length)
         return rest
 
