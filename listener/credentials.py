@@ -38,6 +38,11 @@ CIPHER_SUITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _STRENGTH = "@SECLEVEL=2"  # keys of 112 bits or more: RSA and DH 2048 (RFC 9325 4.5), EC 224; no SHA-1 in signatures
+_MISMATCHES = (
+    "KEY_VALUES_MISMATCH",
+    "KEY_TYPE_MISMATCH",
+    "NO_CERTIFICATE_ASSIGNED",
+)  # OpenSSL's: the last for RSA beside EC
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which ``ssl`` has no name
 
 # No renegotiation (RFC 9325 3.5). No resumption by tickets: each association shows its certificate anew.
@@ -127,7 +132,7 @@ def _unusable(settings: ListenerTls, error: ssl.SSLError, *, encrypted: bool) ->
     reason = error.reason or ""
     if encrypted:
         return CredentialError("key", settings.key, "key_encrypted", "is encrypted", "a key without a pass phrase")
-    if reason == "KEY_VALUES_MISMATCH":
+    if reason in _MISMATCHES:
         found = f"does not belong to the certificate {settings.certificate}"
         return CredentialError("key", settings.key, "key_mismatch", found, "the key that it was made for")
     if reason.endswith(("TOO_SMALL", "TOO_WEAK")):

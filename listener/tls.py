@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import stat
 import threading
 import time
@@ -17,6 +18,7 @@ from listener.stream import SecureStream
 
 WARNING_DAYS = 21
 DAY_SECONDS = 86400.0
+AGAIN_SECONDS = 60.0  # between two tries of files that are no good: time or permissions may mend them
 
 
 class Tls:
@@ -38,6 +40,7 @@ class Tls:
         self._seen = self._state()
         self._credentials = load(settings, clock())
         self._said_at = -DAY_SECONDS
+        self._again_at = math.inf
 
     def stream(self, connection: socket) -> SecureStream:
         """Return the stream of a connection; its handshake is still to be done."""
@@ -46,10 +49,10 @@ class Tls:
     def credentials(self) -> Credentials:
         """Return what is in force, after a look at the files."""
         with self._lock:
-            state = self._state()
-            if state != self._seen:
+            state, now = self._state(), self._clock()
+            if state != self._seen or now >= self._again_at:
+                self._renew(now, known=state == self._seen)
                 self._seen = state
-                self._renew()
             return self._credentials
 
     def look(self) -> None:
@@ -66,14 +69,17 @@ class Tls:
             if self._settings.key.stat().st_mode & stat.S_IROTH:
                 get_logger().warning("key_readable_by_all")
 
-    def _renew(self) -> None:
+    def _renew(self, now: float, *, known: bool) -> None:
+        """Read the files; if they were ``known`` to be no good, that is not said again."""
         try:
-            self._credentials = load(self._settings, self._clock())
+            self._credentials = load(self._settings, now)
         except CredentialError as error:
-            get_logger().error("certificate_not_renewed", **error_fields(error))
+            self._again_at = now + AGAIN_SECONDS
+            if not known:
+                get_logger().error("certificate_not_renewed", **error_fields(error))
         else:
-            self._said_at = -DAY_SECONDS
-            get_logger().info("certificate_renewed", days=int((self._credentials.until - self._clock()) / DAY_SECONDS))
+            self._again_at, self._said_at = math.inf, -DAY_SECONDS
+            get_logger().info("certificate_renewed", days=int((self._credentials.until - now) / DAY_SECONDS))
 
     def _state(self) -> tuple[tuple[int, ...], ...]:
         """Return what changes with the files; a link is followed, since a mounted secret is replaced by one."""
