@@ -82,11 +82,13 @@ class _Payload(io.RawIOBase):
         self._bucket = bucket
         self._length = ref.length
         self._at = 0
-        self._ahead = memoryview(b"")  # fetched already, from the start
+        self._ahead, self._ahead_at = memoryview(b""), 0  # fetched already, and where it begins
+        self._streams = False  # read from front to end
 
     def prefetch(self) -> None:
-        """Fetch the first bytes, all of most payloads, before they are asked for."""
-        self._ahead = next(self.pieces(0, self._length), self._ahead)
+        """Fetch what comes next before it is asked for, as much as a request gives: for reading from front to end."""
+        self._streams = True
+        self._ahead, self._ahead_at = next(self.pieces(self._at, self._length), memoryview(b"")), self._at
 
     def pieces(self, start: int, end: int) -> Iterator[memoryview]:
         """Yield the object's bytes, a request at a time."""
@@ -108,7 +110,9 @@ class _Payload(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         wanted = memoryview(buffer).cast("B")[: max(0, self._length - self._at)]
-        piece = self._ahead[self._at : self._at + len(wanted)]
+        if wanted and self._streams and not self._fetched():
+            self.prefetch()
+        piece = self._fetched()[: len(wanted)]
         if not piece:
             piece = next(self.pieces(self._at, self._at + len(wanted)), piece)
         wanted[: len(piece)] = piece
@@ -116,10 +120,14 @@ class _Payload(io.RawIOBase):
         return len(piece)
 
     def readall(self) -> bytes:
-        ahead = self._ahead[self._at :]
+        ahead = self._fetched()
         rest = b"".join([ahead, *self.pieces(self._at + len(ahead), self._length)])
         self._at = max(self._at, self._length)
         return rest
+
+    def _fetched(self) -> memoryview:
+        start = self._at - self._ahead_at
+        return self._ahead[start:] if start >= 0 else memoryview(b"")
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length}[whence]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO, IOBase
 from pathlib import Path
 from uuid import uuid4
 
@@ -150,6 +152,22 @@ def test_payloads_come_in_the_order_that_was_asked(engine: Engine) -> None:
     bodies = [bytes([n]) * (n * 100) for n in range(20)] + [LONG]
     refs = [spool.append(numbered(n), [body]) for n, body in enumerate(bodies)]
     assert [payload.readall() for payload in spool.payloads(reversed(refs))] == bodies[::-1]
+
+
+def test_a_payload_is_read_in_pieces_and_again(engine: Engine) -> None:
+    spool = engine.listener()
+    ref = spool.append(ENTRY, [LONG])
+    assert [_digest(payload) for payload in spool.payloads([ref])] == [_digest(BytesIO(LONG))]
+
+
+def _digest(file: IOBase) -> str:
+    """Return the digest of what is left of a file, then of all of it once more."""
+    digest, buffer = hashlib.sha256(), bytearray(300_000)
+    for _ in range(2):
+        while count := file.readinto(buffer):  # type: ignore[attr-defined]  # both kinds have it
+            digest.update(memoryview(buffer)[:count])
+        file.seek(0)
+    return digest.hexdigest()
 
 
 def test_what_is_past_a_watermark_is_told_once(engine: Engine) -> None:
