@@ -185,7 +185,7 @@ def test_the_answer_decides(bench: Bench, requester: Requester, status: int, sta
 @refused
 def test_a_day_of_tries_is_the_end(bench: Bench) -> None:
     bench.decide("1.3")
-    bench.clock.now += commitments.GIVE_UP_SECONDS
+    bench.clock.now += commitments.GIVE_UP_SECONDS + 1
     with bench.reporting():
         row = bench.wait_for(CommitmentState.DEAD)
     assert row.reason == "UNREACHABLE"
