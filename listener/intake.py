@@ -14,7 +14,7 @@ from egfr_dls.ledger import Ledger, Tx, arrivals, commitments, instances
 from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.spool import AssociationEnded, CommitmentRequested, SegmentFull, Spool, SpooledRecord
 from egfr_dls.study import ReceivedInstance, SpoolRef
-from listener.own import is_own, may_be_own
+from listener.own import FRONT_BYTES, is_own, may_be_own
 
 BATCH = 512  # records a transaction
 _META_GROUP_LENGTH = struct.Struct("<132xHH2sHI")  # (0002,0000) UL after preamble and prefix (PS3.10 7.1)
@@ -127,7 +127,10 @@ class Intake:
             self._spool.archive(segment)
 
     def _is_own(self, entry: ReceivedInstance, ref: SpoolRef) -> bool:
-        return may_be_own(entry) and is_own(entry, self._spool.read(ref), known=False)
+        if not may_be_own(entry):
+            return False
+        with self._spool.open(ref) as part10:
+            return is_own(entry, part10.read(FRONT_BYTES), known=False)
 
     def _enter_commitments(self, tx: Tx, batch: Sequence[SpooledRecord], listener: str) -> None:
         for record in batch:

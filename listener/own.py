@@ -11,6 +11,7 @@ from pydicom import dcmread
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
+    DeflatedExplicitVRLittleEndian,
     EncapsulatedPDFStorage,
     EnhancedSRStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
@@ -23,6 +24,8 @@ from egfr_dls.biomarkers import RULES
 from egfr_dls.study import ReceivedInstance
 from egfr_dls.uids import CODING_SCHEME_UID, OBJECT_KINDS, series_uid
 
+# Of an instance this much is looked at, whatever its size: (0008,010C) and (0062,0002) stand before frames and pixels.
+FRONT_BYTES = 4 * 1024**2
 _SCHEME = CODING_SCHEME_UID.encode()
 # Classes that any version of us may have sent. What a scanner made is never searched for our coding scheme.
 _OF_OURS = frozenset(
@@ -40,9 +43,10 @@ _OF_OURS = frozenset(
 _UNREADABLE = (
     ValueError,
     TypeError,
-    KeyError,
+    LookupError,
     AttributeError,
     OSError,
+    EOFError,
     NotImplementedError,
     RecursionError,
     struct.error,
@@ -54,19 +58,24 @@ def may_be_own(entry: ReceivedInstance) -> bool:
     return entry.sop_class_uid in _OF_OURS or entry.series_instance_uid in _our_series(entry.study_instance_uid)
 
 
-def is_own(entry: ReceivedInstance, part10: bytes, *, known: bool) -> bool:
+def is_own(entry: ReceivedInstance, front: bytes, *, known: bool) -> bool:
     """Whether an instance is our own object come back.
 
     It is when its SOP Instance UID is in the object table (``known``); and, so that a lost ledger starts no loop, when it lies
     in a series whose UID we derive or names our coding scheme (0008,010C). Except for a SEG that is not ours under its UID
     and in which a person has had a hand: that is a corrected region of interest, an input.
+
+    Parameters
+    ----------
+    front
+        the first ``FRONT_BYTES`` of its Part 10 file
     """
     if known:
         return True
     looks_ours = entry.series_instance_uid in _our_series(entry.study_instance_uid) or (
-        entry.sop_class_uid in _OF_OURS and _SCHEME in part10
+        entry.sop_class_uid in _OF_OURS and _SCHEME in front
     )
-    return looks_ours and not _is_corrected_seg(entry, part10)
+    return looks_ours and not _is_corrected_seg(entry, front)
 
 
 @lru_cache(maxsize=1024)
@@ -78,12 +87,15 @@ def _our_series(study_instance_uid: str) -> frozenset[str]:
     )
 
 
-def _is_corrected_seg(entry: ReceivedInstance, part10: bytes) -> bool:
-    """Whether a segment's Segment Algorithm Type (0062,0008) is MANUAL or SEMIAUTOMATIC (PS3.3 C.8.20.2)."""
-    if entry.sop_class_uid != SegmentationStorage:
+def _is_corrected_seg(entry: ReceivedInstance, front: bytes) -> bool:
+    """Whether a segment's Segment Algorithm Type (0062,0008) is MANUAL or SEMIAUTOMATIC (PS3.3 C.8.20.2).
+
+    One that is deflated is not looked into: inflated it may be a thousand times as large.
+    """
+    if entry.sop_class_uid != SegmentationStorage or entry.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         return False
     try:
-        ds = dcmread(io.BytesIO(part10), stop_before_pixels=True, specific_tags=["SegmentSequence"])
+        ds = dcmread(io.BytesIO(front), stop_before_pixels=True, specific_tags=["SegmentSequence"])
         types = {str(item.get("SegmentAlgorithmType", "AUTOMATIC")) for item in ds.get("SegmentSequence", [])}
     except _UNREADABLE:
         return False

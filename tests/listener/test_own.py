@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,3 +72,16 @@ def test_our_series_are_known_without_the_ledger(kind: str, demonstration: bool)
 )  # fmt: skip
 def test_what_is_ours(ds: Any, known: bool, own: bool) -> None:
     assert is_own(entry_of(ds), to_part10(ds), known=known) is own
+
+
+@pytest.mark.parametrize("n_bytes", [200, 400, 500, 900, 1000])
+def test_a_front_that_ends_anywhere_is_decided_on(n_bytes: int) -> None:
+    """However large an instance is, only its front is looked at."""
+    ds = seg(OURS, "MANUAL")
+    assert isinstance(is_own(entry_of(ds), to_part10(ds)[:n_bytes], known=False), bool)
+
+
+def test_a_deflated_segmentation_is_not_inflated() -> None:
+    """Four MB of it could be four GB."""
+    entry = replace(entry_of(seg(OURS, "MANUAL")), transfer_syntax_uid="1.2.840.10008.1.2.1.99")
+    assert is_own(entry, b"no DICOM at all", known=False)
