@@ -88,6 +88,57 @@ def test_wrong_value_is_named_with_what_was_found(tmp_path: Path, text: str, par
     assert part in fault(tmp_path, text)
 
 
+TLS = "[listener.tls]\ncertificate = 'c.pem'\nkey = 'k.pem'\nca = 'ca.pem'\n"
+BOUND = "[[listener.peers]]\nae_title = 'CT'\nhost = 'ct'\ncertificate_names = ['ct']\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "port", "tls_port"),
+    [
+        ("", 11112, None),
+        (TLS, None, 2762),
+        ("[listener]\nae_title = 'X'\n" + TLS + "port = 11112", None, 11112),
+        ("[listener]\nport = 0\n" + TLS + "port = 0", 0, 0),
+        ("[listener]\nport = 104\n" + TLS + BOUND, 104, 2762),
+    ],
+)
+def test_a_port_without_tls_beside_tls_is_one_that_was_asked_for(
+    tmp_path: Path, text: str, port: int | None, tls_port: int | None
+) -> None:
+    path = tmp_path / "egfr-dls.toml"
+    path.write_text(text, encoding="utf-8")
+    loaded = settings.load(path, ROOT).listener
+    assert (loaded.port, loaded.tls and loaded.tls.port) == (port, tls_port)
+
+
+def test_tls_from_the_environment_closes_the_plain_port_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("CERTIFICATE", "KEY", "CA"):
+        monkeypatch.setenv(f"EGFR_DLS_LISTENER__TLS__{key}", f"/{key}")
+    assert settings.load(None, ROOT).listener.port is None
+    assert settings.load(None, {**ROOT, "listener": {"ae_title": "X"}}).listener.port is None
+    monkeypatch.setenv("EGFR_DLS_LISTENER__PORT", "105")
+    assert settings.load(None, ROOT).listener.port == 105
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[listener.tls]\nkey = 'k.pem'", "listener.tls.certificate is missing"),
+        (TLS.replace("ca =", "#"), "listener.tls: ca is missing; needed: the authority of the callers' certificates"),
+        (TLS + "profile = 'bcp'", "listener.tls.profile: "),
+        (TLS + "chipher = 'x'", "unknown key listener.tls.chipher"),
+        ("[listener]\nport = 2762\n" + TLS, "listener: port and tls.port are both 2762"),
+        (BOUND, "listener: peers.certificate_names without tls.ca"),
+        (
+            TLS.replace("ca =", "require_client_certificate = false #") + BOUND,
+            "listener: peers.certificate_names without",
+        ),
+    ],
+)
+def test_wrong_tls_is_named(tmp_path: Path, text: str, part: str) -> None:
+    assert part in fault(tmp_path, text)
+
+
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
     found = fault(tmp_path, "[listener]\nport = -1\nprot = 1\n[http]\nport = 9100\n")
     assert [part.split(":")[0].split(";")[0] for part in found.split("; ")] >= ["http", "listener.port"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from egfr_dls.errors import ConfigurationError
-from egfr_dls.settings import Listener, Peer
+from egfr_dls.settings import Listener, ListenerTls, Peer
 from listener.association import RESOLVE_AGAIN_SECONDS, Accepted, Admission, AssociationRequest, PeerTable
 from listener.status import Rejection
 
@@ -92,3 +93,25 @@ def test_places_are_counted_per_peer_and_given_back_once() -> None:
     policy.leave(first.association_id)
     assert isinstance(policy.admit(request(calling="B")), Accepted)
     assert policy.admit(request(calling="B")) is Rejection.TOO_MANY
+
+
+@pytest.mark.parametrize(
+    ("shown", "rejected"),
+    [(None, True), ((), True), (("other",), True), (("other", "ct.example"), False), (("cn=ct",), False)],
+)
+@pytest.mark.parametrize("accept_any_peer", [False, True])
+def test_an_ae_title_is_bound_by_any_of_its_entries(
+    shown: tuple[str, ...] | None, rejected: bool, accept_any_peer: bool
+) -> None:
+    """None: a connection without TLS. The entry without names does not free the title from the other's."""
+    bound = Peer(ae_title="A", host="192.0.2.1", certificate_names=("CT.example", "CN=ct"))
+    listener = Listener(
+        tls=ListenerTls(certificate=Path("c"), key=Path("k"), ca=Path("ca")),
+        peers=(*peers(("A", "10.0.0.0/8"), ("B", "10.0.0.0/8")), bound),
+        accept_any_peer=accept_any_peer,
+    )
+    policy = Admission(listener, lambda: 100, 100)
+    names = None if shown is None else frozenset(shown)
+    verdict = policy.admit(AssociationRequest("A", "EGFR_DLS", "10.0.0.1", names))
+    assert (verdict is Rejection.CERTIFICATE) is rejected
+    assert isinstance(policy.admit(AssociationRequest("B", "EGFR_DLS", "10.0.0.1", names)), Accepted)
