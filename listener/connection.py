@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import socket
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from listener.dispatch import HANDLERS, Channel, Handler
 from listener.errors import ConnectionLostError, PeerAbortedError, ProtocolError
 from listener.flood import Sparingly
 from listener.handshake import HandshakeError
+from listener.lifetime import Lifetime
 from listener.negotiation import SUPPORTED, Supported, acceptance, negotiate
 from listener.pdu import HEADER, PduType
 from listener.proposal import Proposal, read_proposal
@@ -28,9 +27,6 @@ from listener.states import State, abort_codes, expected
 from listener.status import Abort, Rejection
 from listener.stream import PlainStream, Stream
 
-HANDSHAKE_SECONDS = 30.0  # ARTIM (PS3.8 9.1.5): from accept to the end of the A-ASSOCIATE-RQ, TLS included
-CLOSING_SECONDS = 5.0  # ARTIM again: until the peer has closed after our last PDU
-ASKED_SECONDS = 0.2  # for a session to see by itself that it is to end
 REST_SECONDS = 1  # of silence, after which the receive buffer's pages are given back
 KEEP_ALIVE_SECONDS = 60
 
@@ -62,7 +58,7 @@ class Node:
 
 
 class Connection:
-    """Runs in a thread of its own. Another one looks at ``deadline`` (monotonic seconds) and calls ``expire``."""
+    """Runs in a thread of its own; another one may end it by its ``life``."""
 
     def __init__(self, connection: socket.socket, peer_address: str, node: Node, *, secure: bool = False) -> None:
         self._socket = connection
@@ -71,12 +67,7 @@ class Connection:
         self._peer_address = peer_address
         self._node = node
         self._channel: Channel | None = None  # while a place is held
-        self._asked: Abort | None = None  # to end, by another thread
-        self._woken = False
-        self._hung_up = ""
-        self.state = State.AWAITING_REQUEST
-        self.since = time.monotonic()
-        self.deadline = self.since + min(HANDSHAKE_SECONDS, node.settings.idle_seconds)
+        self.life = Lifetime(connection, node.settings.idle_seconds)
 
     def run(self) -> None:
         """Serve the connection, and close it."""
@@ -88,7 +79,7 @@ class Connection:
         except PeerAbortedError:
             self._aborted("peer_aborted")
         except HandshakeError as error:
-            self._said("handshake_failed", self._hung_up or error.fault)
+            self._said("handshake_failed", self.life.hung_up or error.fault)
             self._linger()  # the alert says why
         except ConnectionLostError:
             self._lost()
@@ -103,42 +94,11 @@ class Connection:
         """Close the socket; for a connection that is not run, too."""
         self._socket.close()
 
-    def heard(self) -> None:
-        """Give the peer the idle time anew (see ``session.Watch``)."""
-        self.deadline = time.monotonic() + self._node.settings.idle_seconds
-        if self._asked is not None:  # asked after the deadline is set: who asks sets them the other way round
-            raise ProtocolError(self._asked)
-
-    def working(self) -> None:
-        """Stop the idle time: the disk may take its time."""
-        self.deadline = math.inf
-
-    def expire(self, reason: Abort) -> None:
-        """End the connection from another thread: a session gets the time to say A-ABORT, anything else is hung up.
-
-        First it is asked, which one that receives sees; then it is woken, if it waits; then hung up, if it hangs in a send.
-        """
-        if self.state is not State.ESTABLISHED or self._woken:
-            self.hang_up("request_timeout")
-        elif self._asked is None:
-            self._asked = reason
-            self.deadline = time.monotonic() + ASKED_SECONDS
-        else:
-            self._woken = True
-            self.deadline = time.monotonic() + CLOSING_SECONDS
-            self._shut(socket.SHUT_RD)
-
-    def hang_up(self, reason: str) -> None:
-        """Break the connection from another thread; its own then ends."""
-        self._hung_up = self._hung_up or reason
-        self.deadline = math.inf
-        self._shut(socket.SHUT_RDWR)
-
     def _speaks(self) -> bool:
         """Whether anything comes; a connection that only looks (a load balancer) leaves no trace."""
-        for option in _OPTIONS:
-            self._socket.setsockopt(*option)
         try:
+            for option in _OPTIONS:
+                self._socket.setsockopt(*option)
             return bool(self._socket.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
@@ -156,10 +116,10 @@ class Connection:
             return
         self._channel = Channel(verdict, agreement.accepted, self._send, proposal.maximum_length)
         get_logger().info("association_accepted", association=verdict.association_id)
-        self.state = State.ESTABLISHED
+        self.life.state = State.ESTABLISHED
         self._send(acceptance(proposal, agreement))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _REST)
-        Session(buffer, self._channel, self._duties(verdict), self).run()
+        Session(buffer, self._channel, self._duties(verdict), self.life).run()
         self._release(self._channel)
 
     def _request(self, buffer: ReceiveBuffer) -> Proposal:
@@ -169,7 +129,7 @@ class Connection:
             buffer.receive()
             if length is None and buffer.end - buffer.start >= HEADER.size:
                 kind, length = HEADER.unpack_from(buffer.view, buffer.start)
-                if expected(self.state, kind, length) is PduType.ABORT:
+                if expected(self.life.state, kind, length) is PduType.ABORT:
                     raise PeerAbortedError("the peer aborted before its request")
         start = buffer.start + HEADER.size
         buffer.start = start + length
@@ -195,7 +155,7 @@ class Connection:
         return Duties(partial(node.reception.begin, accepted), node.handlers, node.settings.max_object_bytes)
 
     def _send(self, encoded: bytes) -> None:
-        self.deadline = time.monotonic() + self._node.settings.idle_seconds
+        self.life.wait()
         try:
             self._stream.sendall(encoded)
         except OSError as error:
@@ -210,15 +170,15 @@ class Connection:
         self._part(pdu.RELEASE_RP)
 
     def _abort(self, reason: Abort) -> None:
-        codes = abort_codes(self.state, reason)
+        codes = abort_codes(self.life.state, reason)
         self._aborted(reason.reason)
         self._part(pdu.abort(*codes))
 
     def _lost(self) -> None:
-        if self._asked is not None and not self._hung_up:
-            self._abort(self._asked)
+        if self.life.asked is not None and not self.life.hung_up:
+            self._abort(self.life.asked)
         else:
-            self._aborted(self._hung_up or "connection_lost")
+            self._aborted(self.life.hung_up or "connection_lost")
 
     def _aborted(self, reason: str) -> None:
         self._said("association_aborted", reason)
@@ -241,8 +201,7 @@ class Connection:
 
     def _part(self, last: bytes) -> None:
         """Send the last PDU and wait until the peer has closed (PS3.8 Sta13)."""
-        self.state = State.CLOSING
-        self.deadline = time.monotonic() + CLOSING_SECONDS
+        self.life.closing()
         with suppress(OSError):
             self._stream.sendall(last)
             self._stream.finish()
@@ -250,12 +209,8 @@ class Connection:
 
     def _linger(self) -> None:
         """Pass over what still comes: closed at once, the connection would be reset, and what we said last be lost."""
-        self.deadline = time.monotonic() + CLOSING_SECONDS
+        self.life.closing()
         with suppress(OSError):  # gone, or silent for so long
-            self._shut(socket.SHUT_WR)
+            self.life.shut(socket.SHUT_WR)
             while self._socket.recv(1 << 16):  # what TLS would make of it does not matter
                 pass
-
-    def _shut(self, how: int) -> None:
-        with suppress(OSError):  # closed already
-            self._socket.shutdown(how)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.settings import Listener
 from egfr_dls.telemetry import error_fields, get_logger
-from listener.connection import CLOSING_SECONDS, Connection, Node
+from listener.connection import Connection, Node
+from listener.lifetime import CLOSING_SECONDS
 from listener.states import State
 from listener.status import Abort
 
@@ -95,14 +96,14 @@ class Server:
         self._wait(lambda: self._has_closed() and not self._having(State.ESTABLISHED), seconds + LOOK_SECONDS)
         late = self._having(State.ESTABLISHED)
         for connection in late:
-            connection.expire(Abort.DRAINED)
+            connection.life.expire(Abort.DRAINED)
         self._wait(lambda: not self._connections, CLOSING_SECONDS)
         self._ended = True
         if self._thread.is_alive():
             self._thread.join()
         self._close()
         for connection in self._all():
-            connection.hang_up(Abort.DRAINED.reason)
+            connection.life.hang_up(Abort.DRAINED.reason)
         return len(late)
 
     def _run(self) -> None:
@@ -128,7 +129,7 @@ class Server:
     def _dismiss(self) -> None:
         """Hang up on who has no association, and gets none."""
         for connection in self._having(State.AWAITING_REQUEST):
-            connection.hang_up(Abort.DRAINED.reason)
+            connection.life.hang_up(Abort.DRAINED.reason)
         time.sleep(LOOK_SECONDS)
 
     def _await_callers(self) -> None:
@@ -143,7 +144,7 @@ class Server:
         except BlockingIOError:
             return
         except OSError as error:  # no descriptor is free, or the caller was gone again
-            get_logger().error("association_failed", **error_fields(error))
+            self._failed(error)
             time.sleep(LOOK_SECONDS)
             return
         accepted.settimeout(None)
@@ -156,9 +157,13 @@ class Server:
         try:
             threading.Thread(target=self._run_connection, args=(connection,), name="association", daemon=True).start()
         except RuntimeError as error:  # no thread can be had
-            get_logger().error("association_failed", **error_fields(error))
+            self._failed(error)
             connection.close()
             self._forget(connection)
+
+    def _failed(self, error: Exception) -> None:
+        if self._node.said.count(type(error).__name__):
+            get_logger().error("association_failed", **error_fields(error))
 
     def _run_connection(self, connection: Connection) -> None:
         try:
@@ -173,21 +178,21 @@ class Server:
 
     def _make_room(self) -> None:
         """Hang up on the oldest connection without an association where there are too many: stalled callers shut nobody out."""
-        waiting = [c for c in self._all() if c.state is not State.ESTABLISHED]
+        waiting = [c for c in self._all() if c.life.state is not State.ESTABLISHED and not c.life.hung_up]
         if len(waiting) >= WAITING_CONNECTIONS:
-            min(waiting, key=lambda c: c.since).hang_up("crowded_out")
+            min(waiting, key=lambda c: c.life.since).life.hang_up("crowded_out")
 
     def _look(self, now: float) -> None:
         for connection in self._all():
-            if now >= connection.deadline:
-                connection.expire(Abort.IDLE)
+            if now >= connection.life.deadline:
+                connection.life.expire(Abort.IDLE)
 
     def _all(self) -> list[Connection]:
         with self._changed:
             return list(self._connections)
 
     def _having(self, state: State) -> list[Connection]:
-        return [connection for connection in self._all() if connection.state is state]
+        return [connection for connection in self._all() if connection.life.state is state]
 
     def _wait(self, done: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds

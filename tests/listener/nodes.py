@@ -28,6 +28,7 @@ from listener import stage
 from listener.bell import Bell
 from listener.intake import data_set_offset
 from tests.builders import to_part10
+from tests.listener.wire import Peer, request
 
 LIMIT_SECONDS = 20.0
 PEERS = [{"ae_title": "SCANNER", "host": "127.0.0.1"}, {"ae_title": "PACS", "host": "127.0.0.0/8"}]
@@ -74,6 +75,14 @@ class Node:
         for sop_class, syntax in sorted({(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}):
             ae.add_requested_context(sop_class, syntax)
         return ae.associate("127.0.0.1", self.port, ae_title=called, **how)
+
+    def rejected(self, calling: str = "SCANNER", called: str = "EGFR_DLS") -> tuple[int, int, int]:
+        """Ask for an association, and return Result, Source and Reason/Diag. of the A-ASSOCIATE-RJ."""
+        with Peer(self.port) as peer:
+            peer.send(request(calling=calling, called=called))
+            kind, (_, result, source, reason) = peer.answer()
+            assert kind == 3
+            return result, source, reason
 
     def send(self, datasets: list[Dataset], calling: str = "SCANNER") -> list[int]:
         """Send in one association, release it, and return the statuses."""
@@ -161,6 +170,16 @@ def rejection(assoc: Association) -> tuple[int, int, int]:
     return answer.result, answer.result_source, answer.diagnostic
 
 
+def paused(assoc: Association) -> None:
+    """Wait until pynetdicom's reactor of a sender really waits.
+
+    pynetdicom believes so a moment too early; an answer that comes at once is then taken from whoever sent the request.
+    """
+    assoc._reactor_checkpoint.clear()
+    waiters: Any = assoc._reactor_checkpoint._cond  # type: ignore[attr-defined]
+    until(lambda: waiters._waiters or not assoc.is_alive(), "sender paused")
+
+
 def raw_data_set(ds: Dataset) -> bytes:
     """Return the encoded data set without file meta, as it goes over the wire."""
     body = to_part10(ds)
@@ -174,8 +193,7 @@ def store_raw(assoc: Association, ds: Dataset, raw: bytes) -> int:
     request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     request.DataSet = io.BytesIO(raw)
     (context,) = [c for c in assoc.accepted_contexts if c.abstract_syntax == ds.SOPClassUID]
-    assoc._reactor_checkpoint.clear()
-    until(lambda: assoc._is_paused, "sender paused")
+    paused(assoc)
     assoc.dimse.send_msg(request, context.context_id)
     _, response = assoc.dimse.get_msg(block=True)
     assoc._reactor_checkpoint.set()

@@ -24,6 +24,7 @@ from tests.listener.nodes import until
 from tests.listener.wire import (
     RELEASE_RQ,
     Kept,
+    KeptObject,
     Peer,
     context,
     echo,
@@ -258,6 +259,50 @@ def test_stalled_callers_shut_nobody_out(monkeypatch: pytest.MonkeyPatch, server
         first.release()
         for peer in stalled:
             peer.socket.close()
+
+
+# --- speed and size ---
+
+
+def test_a_sender_with_nagle_on_does_not_wait_for_delayed_acknowledgements(server: Server) -> None:
+    """Command and data set in writes of their own: without TCP_QUICKACK each instance costs 40 ms."""
+    with Peer(server.port) as peer:
+        peer.associate()
+        peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        began = time.monotonic()
+        for number in range(100):
+            peer.send(message(1, store_command(number), b"", 0))
+            peer.send(values((1, 0, bytes(100))))
+            peer.send(values((1, 2, bytes(100))))
+            assert peer.status() == 0
+        assert time.monotonic() - began < 2
+
+
+def test_memory_does_not_grow_with_an_object(server: Server, kept: Kept) -> None:
+    """256 MiB pass through a receiver that keeps nothing."""
+    sizes: list[int] = []
+
+    def begin(*_: object) -> KeptObject:
+        passing = KeptObject(Kept())
+        passing.write = lambda data: sizes.append(resident_bytes())  # type: ignore[method-assign]
+        return passing
+
+    kept.begin = begin  # type: ignore[method-assign]
+    part = values((1, 0, bytes(131066))) * 16
+    with Peer(server.port) as peer:
+        peer.associate()
+        before = resident_bytes()
+        peer.send(message(1, store_command(), b"", 0))
+        for _ in range(128):
+            peer.send(part)
+        peer.send(values((1, 2, b"")))
+        assert peer.status() == 0
+    assert len(sizes) > 60
+    assert max(sizes) - before < 16 << 20
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 # --- crowds ---

@@ -29,7 +29,7 @@ from egfr_dls.ledger import studies
 from egfr_dls.spool import DirectorySpool
 from egfr_dls.study import StudyState
 from tests.builders import FRAME_OF_REFERENCE_UID, STUDY_UID, ct_slices
-from tests.listener.nodes import Node, node_settings, raw_data_set, rejection, running, store_raw, until
+from tests.listener.nodes import Node, node_settings, raw_data_set, running, store_raw, until
 
 CT = str(CTImageStorage)
 UNREADABLE, MISMATCH, RESOURCES = (
@@ -231,7 +231,7 @@ def test_below_the_floor_open_associations_hear_a700_and_new_ones_are_rejected(
         assert assoc.send_c_store(ct[0]).Status == 0
         free[0] = 4_999
         assert assoc.send_c_store(ct[1]).Status == RESOURCES
-        assert rejection(node.associate()) == (2, 3, 2)
+        assert node.rejected() == (2, 3, 2)
         free[0] = 5_000
         assert assoc.send_c_store(ct[1]).Status == 0
         assoc.release()

@@ -15,24 +15,22 @@ import pytest
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.study import StudyState
 from tests.builders import STUDY_UID, ct_slices
-from tests.listener.nodes import Node, node_settings, rejection, running, until
+from tests.listener.nodes import Node, node_settings, running, until
 
 
 def test_an_unknown_calling_ae_title_is_rejected(node: Node) -> None:
-    assoc = node.associate(calling="STRANGER")
-    assert assoc.is_rejected
-    assert rejection(assoc) == (1, 1, 3)
+    assert node.rejected(calling="STRANGER") == (1, 1, 3)
     assert until(lambda: node.logged("association_rejected"), "event")[0]["reason"] == "calling_ae_title"
 
 
 def test_a_known_ae_title_from_another_host_is_rejected(tmp_path: Path) -> None:
     elsewhere = node_settings(tmp_path, listener={"peers": [{"ae_title": "SCANNER", "host": "192.0.2.0/24"}]})
     with running(elsewhere) as node:
-        assert rejection(node.associate()) == (1, 1, 3)
+        assert node.rejected() == (1, 1, 3)
 
 
 def test_a_wrong_called_ae_title_is_rejected(node: Node) -> None:
-    assert rejection(node.associate(called="SOMEONE_ELSE")) == (1, 1, 7)
+    assert node.rejected(called="SOMEONE_ELSE") == (1, 1, 7)
 
 
 def test_without_the_check_any_called_ae_title_is_taken(tmp_path: Path) -> None:
@@ -52,16 +50,16 @@ def test_c_echo_is_answered_under_the_same_rules(node: Node) -> None:
     assoc = node.associate()
     assert assoc.send_c_echo().Status == 0
     assoc.release()
-    assert node.associate(calling="STRANGER").is_rejected
+    assert node.rejected(calling="STRANGER") == (1, 1, 3)
 
 
 def test_the_limits_per_peer_and_in_all(tmp_path: Path) -> None:
     with running(node_settings(tmp_path, listener={"max_associations": 3, "max_associations_per_peer": 2})) as node:
         opened = [node.associate() for _ in range(2)]
-        assert rejection(node.associate()) == (2, 3, 2)
+        assert node.rejected() == (2, 3, 2)
         opened.append(node.associate(calling="PACS"))
         assert all(a.is_established for a in opened)
-        assert rejection(node.associate(calling="PACS")) == (2, 3, 2)
+        assert node.rejected(calling="PACS") == (2, 3, 2)
         opened[0].release()
         again = node.associate()
         assert again.is_established, "a released association's place is free at once"
@@ -132,7 +130,7 @@ def test_an_association_without_traffic_is_aborted_and_the_study_counts_as_inter
 def test_a_policy_that_breaks_rejects(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """It fails closed."""
     monkeypatch.setattr("listener.association.PeerTable.knows", lambda *_: 1 / 0)
-    assert rejection(node.associate()) == (2, 1, 1)
+    assert node.rejected() == (2, 1, 1)
 
 
 def test_draining_lets_open_associations_finish_and_accepts_no_new_ones(node: Node) -> None:
