@@ -53,14 +53,16 @@ class Request:
 def private_settings(load: Callable[[dict[str, Any]], Settings]) -> Iterator[Settings]:
     """Give the site's settings over a store of their own that is gone afterwards: nothing of a running service is touched."""
     with tempfile.TemporaryDirectory(prefix="egfr-dls-") as root:
-        yield load(
+        loaded = load(
             {
-                "storage": {"root": root, "min_free_bytes": 0, "engine": "directory", "s3": None},
+                "storage": {"root": root, "min_free_bytes": 0},
                 "ledger": {"url": ""},
                 "logging": {"site_key_file": None},
                 "destinations": [],
             }
         )
+        in_folder = loaded.storage.model_copy(update={"engine": "directory", "s3": None})
+        yield loaded.model_copy(update={"storage": in_folder})
 
 
 def analyse(

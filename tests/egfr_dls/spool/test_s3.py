@@ -18,9 +18,10 @@ from uuid import uuid4
 
 import pytest
 
+from egfr_dls.analysis import private_settings
 from egfr_dls.errors import ConfigurationError
-from egfr_dls.settings import S3, Settings, Storage
-from egfr_dls.spool import SegmentFull, SpoolReadError, SpoolWriteError
+from egfr_dls.settings import S3, Settings, Storage, load
+from egfr_dls.spool import DirectorySpool, SegmentFull, SpoolReadError, SpoolWriteError
 from egfr_dls.store import open_spool
 from egfr_dls.study import ReceivedInstance
 from tests.egfr_dls.spool.entries import ENTRY, LISTENER, numbered
@@ -280,6 +281,27 @@ def test_each_refusal_says_what_is_needed(
 ) -> None:
     with answering(status) as endpoint, pytest.raises(expected, match=words):
         open_spool(settings(tmp_path, endpoint), LISTENER, check=True)
+
+
+@pytest.mark.parametrize("lines", ["engine = 's3'", "[storage.s3]\nbucket = 'abc'"])
+def test_engine_and_section_belong_together(tmp_path: Path, lines: str) -> None:
+    file = tmp_path / "egfr-dls.toml"
+    file.write_text(f"[storage]\nroot = '/srv'\n{lines}\n")
+    with pytest.raises(ConfigurationError, match=r"\[storage.s3\] belong together"):
+        load(file)
+
+
+def test_what_works_on_a_store_of_its_own_leaves_the_bucket_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "egfr-dls.toml"
+    file.write_text("[storage]\nroot = '/srv'\nengine = 's3'\n[storage.s3]\nbucket = 'abc'\n")
+    monkeypatch.setenv("EGFR_DLS_STORAGE__S3__PREFIX", "site/spool")
+    with private_settings(lambda overrides: load(file, overrides)) as private:
+        assert isinstance(open_spool(private), DirectorySpool)
+    loaded = load(file).storage.s3
+    assert loaded is not None
+    assert loaded.prefix == "site/spool"
 
 
 def test_half_a_credential_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
