@@ -5,7 +5,8 @@
 Each round is a new service with the shipped networks: a phantom (the first study of its processes), another phantom, the study
 in FOLDER (default: the real one of the reference data, where that is found). The service's quiet time is taken off. "everything
 else" is what the service adds to reading, regions, networks and report: until the release is indexed, until jobs are claimed,
-keeping the objects, and the way of the first one to the PACS. The result is Markdown; medians over the rounds.
+keeping the objects, and the way of the first one to the PACS. CPU and memory of a stage are those of all its processes (what they
+share is counted in each). The result is Markdown; medians over the rounds.
 """
 
 from __future__ import annotations
@@ -70,14 +71,16 @@ def _round(
         running_pacs() as pacs,
         running_service(folder, service_sections(folder, models, pacs.port, reporting={"pages": True})) as service,
     ):
+        before = _cpu_seconds(service)
         for name, datasets in studies:
-            before = _cpu_seconds(service)
             measured = _latency(service, pacs, datasets)
             after = _cpu_seconds(service)
-            measured["CPU listener + reporter"] = sum(after[s] - before[s] for s in ("listener", "reporter"))
+            measured |= {f"CPU {stage}": after[stage] - before[stage] for stage in ("listener", "reporter")}
+            measured["CPU listener + reporter"] = measured["CPU listener"] + measured["CPU reporter"]
+            before = after  # what a study leaves to be done behind its last result counts for the next one
             latencies[f"{name}, {len(datasets)} instances"].append(measured)
         for stage in STAGES:
-            processes[stage].append({"peak memory, MB": _peak_mb(service.pids()[stage])})
+            processes[stage].append({"peak memory, MB": sum(map(_peak_mb, _family(service.pids()[stage])))})
 
 
 def _phantom(seed: int) -> list[Dataset]:
@@ -116,7 +119,14 @@ def _at(service: Service, event: str, study_key: str) -> float:
 
 
 def _cpu_seconds(service: Service) -> dict[str, float]:
-    return {stage: _ticks(pid) / CLOCK_TICKS for stage, pid in service.pids().items()}
+    return {stage: sum(map(_ticks, _family(pid))) / CLOCK_TICKS for stage, pid in service.pids().items()}
+
+
+def _family(pid: int) -> list[int]:
+    """Return a stage's process and those that it forked (the listener's indexer and further receivers)."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for task in tasks for child in task.read_text(encoding="ascii").split()]
+    return [pid, *(descendant for child in children for descendant in _family(child))]
 
 
 def _ticks(pid: int) -> int:

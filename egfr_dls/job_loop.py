@@ -49,6 +49,9 @@ def run(ledger: Ledger, handler: Handler, worker: str, stop: threading.Event, cl
 
 def run_one(ledger: Ledger, handler: Handler, worker: str, clock: Clock = time.time) -> bool:
     """Work on one due job, if there is one; return whether there was."""
+    with ledger.read() as tx:
+        if not jobs.anything_due(tx, handler.kind, clock()):
+            return False
     with ledger.begin() as tx:
         for study_instance_uid in jobs.sweep(tx, clock()):
             studies.move(tx, study_instance_uid, StudyState.FAILED, clock(), failure="LEASE_LOST")

@@ -132,7 +132,8 @@ class Sender:
         ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
         ae.add_requested_context(Verification)  # accepted by every PACS: tells "class not taken" from "not reached"
         for sop_class_uid in dict.fromkeys(d.sop_class_uid for d in due):
-            ae.add_requested_context(sop_class_uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+            for transfer_syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+                ae.add_requested_context(sop_class_uid, transfer_syntax)  # one each: the acceptor picks none for us
         try:
             assoc = ae.associate(
                 self._destination.host,
@@ -179,8 +180,8 @@ class Sender:
         with self._store.ledger.read() as tx:
             if deliveries.blocked(tx, due.sop_instance_uid, name):
                 return 0
-        accepted = {str(c.abstract_syntax): str(c.transfer_syntax[0]) for c in assoc.accepted_contexts}
-        if due.sop_class_uid not in accepted:
+        accepted = {c.transfer_syntax[0] for c in assoc.accepted_contexts if c.abstract_syntax == due.sop_class_uid}
+        if not accepted:
             self._settle(due, self._not_accepted(due), None, "SOP_CLASS_NOT_ACCEPTED")
             return 1
         with self._store.ledger.begin() as tx:
@@ -189,7 +190,7 @@ class Sender:
             if deliveries.begin_attempt(tx, due.sop_instance_uid, name, self._clock()) is None:
                 return 0  # somebody else settled it meanwhile
         try:
-            status = self._store_request(assoc, due, accepted[due.sop_class_uid])
+            status = self._store_request(assoc, due, as_kept=due.transfer_syntax_uid in accepted)
         except OSError:  # the disk with the kept bytes
             self._retry(due, None, Rule(Outcome.RETRY, "BYTES_UNREADABLE"))
             return 1
@@ -205,10 +206,9 @@ class Sender:
             self._retry(due, status, rule)
         return 1
 
-    def _store_request(self, assoc: Association, due: DueDelivery, transfer_syntax: str) -> int | None:
+    def _store_request(self, assoc: Association, due: DueDelivery, *, as_kept: bool) -> int | None:
         path: Path = self._store.objects.path(due.sha256)
-        as_kept = transfer_syntax == due.transfer_syntax_uid  # else the peer takes Implicit VR only
-        content = path if as_kept else dcmread(path)
+        content = path if as_kept else dcmread(path)  # to a peer that takes Implicit VR only
         with path.open("rb"):  # what cannot be opened costs itself only
             pass
         try:

@@ -138,6 +138,7 @@ def is_loopback(host: str) -> bool:
 def main(settings: Settings, worker: str, stop: threading.Event) -> None:
     """Build reports and deliver them until ``stop`` is set."""
     with open_store(settings) as store:
+        handler = ReportHandler(settings, store)
         senders = [
             threading.Thread(
                 target=Sender(settings, store, destination, worker, time.time).run,
@@ -150,7 +151,7 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
             thread.start()
         get_logger().info("ready", count=len(senders))
         try:
-            job_loop.run(store.ledger, ReportHandler(settings, store), worker, stop)
+            job_loop.run(store.ledger, handler, worker, stop)
         finally:
             stop.set()
             for thread in senders:

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Float,
+    Integer,
+    Row,
+    Select,
+    String,
+    and_,
+    bindparam,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.ledger.engine import Tx
@@ -89,22 +102,7 @@ def due(tx: Tx, destination_name: str, now: float, limit: int = 64) -> list[DueD
 
     A report whose SEG is not there and is not due either is left out, so that it keeps no place from others.
     """
-    held_back = _awaited(destination_name) & (delivery.c.state.not_in(WAITING) | (delivery.c.due_at > now))
-    me, mine = built_object.alias("me"), delivery.alias("mine")
-    rows = tx.execute(
-        select(mine.c.attempts, mine.c.first_try_at, mine.c.reason, mine.c.alike, me, study.c.study_key)
-        .join(me, me.c.sop_instance_uid == mine.c.sop_instance_uid)
-        .join(study, study.c.study_instance_uid == me.c.study_instance_uid)
-        .where(
-            mine.c.destination == destination_name,
-            mine.c.state.in_(WAITING),
-            mine.c.due_at <= now,
-            study.c.held.is_(False),
-            (me.c.kind != "report") | ~_pairs(me.c.findings_id).where(held_back).exists(),
-        )
-        .order_by(me.c.findings_id, me.c.send_order)
-        .limit(limit)
-    )
+    rows = tx.execute(_DUE, {"to_destination": destination_name, "now": now, "at_most": limit})
     return [
         DueDelivery(
             r.sop_instance_uid, r.sop_class_uid, r.transfer_syntax_uid, r.study_instance_uid, r.study_key, r.kind,
@@ -130,7 +128,7 @@ def _pairs(findings_id: Any) -> Select[Any]:
     )
 
 
-def _awaited(destination_name: str) -> ColumnElement[bool]:
+def _awaited(destination_name: Any) -> ColumnElement[bool]:
     return and_(
         built_object.c.kind == "roi",
         delivery.c.destination == destination_name,
@@ -340,3 +338,24 @@ def _set(tx: Tx, sop_instance_uid: str, destination_name: str, to: DeliveryState
         .returning(delivery.c.attempts)
     ).scalar_one_or_none()
     return attempts
+
+
+# Made once: a sender asks it at each wake-up, and it costs more to put together than to answer.
+_TO: BindParameter[str] = bindparam("to_destination", type_=String)
+_NOW: BindParameter[float] = bindparam("now", type_=Float)
+_ME, _MINE = built_object.alias("me"), delivery.alias("mine")
+_HELD_BACK = _awaited(_TO) & (delivery.c.state.not_in(WAITING) | (delivery.c.due_at > _NOW))
+_DUE = (
+    select(_MINE.c.attempts, _MINE.c.first_try_at, _MINE.c.reason, _MINE.c.alike, _ME, study.c.study_key)
+    .join(_ME, _ME.c.sop_instance_uid == _MINE.c.sop_instance_uid)
+    .join(study, study.c.study_instance_uid == _ME.c.study_instance_uid)
+    .where(
+        _MINE.c.destination == _TO,
+        _MINE.c.state.in_(WAITING),
+        _MINE.c.due_at <= _NOW,
+        study.c.held.is_(False),
+        (_ME.c.kind != "report") | ~_pairs(_ME.c.findings_id).where(_HELD_BACK).exists(),
+    )
+    .order_by(_ME.c.findings_id, _ME.c.send_order)
+    .limit(bindparam("at_most", type_=Integer))
+)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Update, and_, or_, select, update
+from sqlalchemy import BindParameter, Float, Update, and_, bindparam, exists, literal, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from egfr_dls.ledger.engine import Tx
@@ -79,34 +79,15 @@ def enqueue(tx: Tx, kind: str, dedup: str, study_instance_uid: str, payload: dic
     return added.rowcount == 1
 
 
+def anything_due(tx: Tx, kind: str, now: float) -> bool:
+    """Whether a job of this kind can be claimed, or one of any kind swept: a look without the write lock."""
+    return tx.execute(_LOOK, {"of_kind": kind, "now": now}).first() is not None
+
+
 def claim(tx: Tx, kind: str, worker: str, now: float) -> Job | None:
     """Lease the job of this kind that is due longest, or whose lease ran out."""
-    due = (
-        select(job.c.id)
-        .join(study, study.c.study_instance_uid == job.c.study_instance_uid)
-        .where(
-            job.c.kind == kind,
-            study.c.held.is_(False),
-            job.c.attempts < MAX_ATTEMPTS,
-            or_(
-                and_(job.c.state == JobState.READY, job.c.run_at <= now),
-                and_(job.c.state == JobState.LEASED, job.c.lease_until < now),
-            ),
-        )
-        .order_by(job.c.run_at, job.c.id)
-        .limit(1)
-    )
-    row = tx.execute(
-        _becomes(JobState.LEASED)
-        .where(job.c.id == due.scalar_subquery())
-        .values(
-            worker=worker,
-            lease_until=now + LEASE_SECONDS,
-            fence=job.c.fence + 1,
-            attempts=job.c.attempts + 1,
-        )
-        .returning(job)
-    ).one_or_none()
+    leased = {"of_kind": kind, "now": now, "claimant": worker, "until": now + LEASE_SECONDS}
+    row = tx.execute(_CLAIM, leased).one_or_none()
     if row is None:
         return None
     return Job(
@@ -181,13 +162,7 @@ def release_worker(tx: Tx, worker: str) -> int:
 
 def sweep(tx: Tx, now: float) -> list[str]:
     """Bury jobs whose lease ran out with their attempts used up; return the studies they belong to."""
-    rows = tx.execute(
-        _becomes(JobState.DEAD)
-        .where(job.c.lease_until < now, job.c.attempts >= MAX_ATTEMPTS)
-        .values(error_class="LEASE_LOST")
-        .returning(job.c.study_instance_uid)
-    )
-    return [row.study_instance_uid for row in rows]
+    return list(tx.execute(_SWEEP, {"now": now}).scalars())
 
 
 def revive(tx: Tx, study_instance_uid: str, now: float) -> list[str]:
@@ -203,7 +178,11 @@ def revive(tx: Tx, study_instance_uid: str, now: float) -> list[str]:
 
 def _becomes(to: JobState) -> Update:
     """Return the statement that moves every job which the table lets become ``to``; the caller says which of them."""
-    return update(job).where(job.c.state.in_([s for s in JobState if to in TRANSITIONS[s]])).values(state=to)
+    return update(job).where(job.c.state.in_(_before(to))).values(state=to)
+
+
+def _before(to: JobState) -> list[JobState]:
+    return [state for state in JobState if to in TRANSITIONS[state]]
 
 
 def _owned(tx: Tx, claimed: Job, to: JobState, **values: Any) -> None:
@@ -215,3 +194,36 @@ def _owned(tx: Tx, claimed: Job, to: JobState, **values: Any) -> None:
     )
     if changed.rowcount != 1:
         raise LeaseLostError
+
+
+# Made once: what each wake-up of a stage asks costs more to put together than to answer.
+_NOW: BindParameter[float] = bindparam("now", type_=Float)
+_LOST = and_(job.c.lease_until < _NOW, job.c.attempts >= MAX_ATTEMPTS)
+_DUE = (
+    select(job.c.id)
+    .join(study, study.c.study_instance_uid == job.c.study_instance_uid)
+    .where(
+        job.c.kind == bindparam("of_kind"),
+        study.c.held.is_(False),
+        job.c.attempts < MAX_ATTEMPTS,
+        or_(
+            and_(job.c.state == JobState.READY, job.c.run_at <= _NOW),
+            and_(job.c.state == JobState.LEASED, job.c.lease_until < _NOW),
+        ),
+    )
+    .order_by(job.c.run_at, job.c.id)
+    .limit(1)
+)
+_SWEEP = _becomes(JobState.DEAD).where(_LOST).values(error_class="LEASE_LOST").returning(job.c.study_instance_uid)
+_LOOK = select(literal(True)).where(or_(_DUE.exists(), exists().where(job.c.state.in_(_before(JobState.DEAD)), _LOST)))
+_CLAIM = (
+    _becomes(JobState.LEASED)
+    .where(job.c.id == _DUE.scalar_subquery())
+    .values(
+        worker=bindparam("claimant"),
+        lease_until=bindparam("until"),
+        fence=job.c.fence + 1,
+        attempts=job.c.attempts + 1,
+    )
+    .returning(job)
+)

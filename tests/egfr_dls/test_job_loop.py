@@ -81,6 +81,13 @@ def test_job_is_done_with_its_effect(ledger: Ledger) -> None:
     assert not job_loop.run_one(ledger, Scripted(), "w", lambda: NOW)
 
 
+def test_look_for_nothing_takes_no_write_lock(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each commit to the ledger wakes every stage: a stage with nothing to do must not make the writers wait for it."""
+    once(ledger, Scripted())
+    monkeypatch.setattr(ledger, "begin", lambda: pytest.fail("a write transaction"))
+    assert not job_loop.run_one(ledger, Scripted(), "w", lambda: NOW)
+
+
 def test_temporary_failure_goes_back_and_ends_as_failed(ledger: Ledger) -> None:
     handler, now = Scripted(*[TemporaryFailureError("of DOE^JOHN")] * 3), NOW
     for attempt in (1, 2):

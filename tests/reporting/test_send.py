@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydicom import dcmread
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
 
@@ -91,6 +92,15 @@ def test_peer_with_implicit_vr_only_gets_the_same_elements(tmp_path: Path) -> No
         assert work.states() == ALL_STORED
         received = dcmread(BytesIO(dict(pacs.received)[REPORT]), force=True)
         assert {e.tag: e.value for e in received} == {e.tag: e.value for e in object_dataset(1, "report")}
+
+
+def test_peer_that_prefers_implicit_vr_but_takes_explicit_gets_the_kept_bytes(tmp_path: Path) -> None:
+    """Of two transfer syntaxes in one presentation context the peer picks (PS3.8 9.3.3.2): each is proposed in its own."""
+    preferred = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+    with scripted_pacs(syntaxes=preferred) as pacs, desk(tmp_path, pacs.port) as work:
+        work.keep()
+        assert work.send() == 3
+        assert dict(pacs.received) == {object_uid(1, k): kept_data_set(work, 1, k) for k in ("roi", "pages", "report")}
 
 
 @given(
@@ -455,10 +465,10 @@ def test_lease_is_renewed_before_each_object(work: Desk, pacs: ScriptedPacs) -> 
     sender = work.sender(worker="a")
     original = sender._store_request
 
-    def slow(*arguments: object) -> int | None:
+    def slow(*arguments: Any, **keywords: Any) -> int | None:
         work.now += send.LEASE_SECONDS * 0.9
         assert work.send(work.sender(worker="b")) == 0
-        return original(*arguments)  # type: ignore[arg-type]
+        return original(*arguments, **keywords)
 
     sender._store_request = slow  # type: ignore[method-assign,assignment]
     assert work.send(sender) == 3
@@ -469,8 +479,8 @@ def test_sender_that_lost_its_lease_sends_nothing_more(work: Desk, pacs: Scripte
     sender = work.sender(worker="a")
     original = sender._store_request
 
-    def stuck(*arguments: object) -> int | None:
-        status = original(*arguments)  # type: ignore[arg-type]
+    def stuck(*arguments: Any, **keywords: Any) -> int | None:
+        status = original(*arguments, **keywords)
         work.now += send.LEASE_SECONDS + 1
         with work.store.ledger.begin() as tx:
             assert deliveries.claim_destination(tx, "pacs", "b", work.now, send.LEASE_SECONDS) == ""
