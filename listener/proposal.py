@@ -85,6 +85,14 @@ class Proposal:
             return Rejection.PROTOCOL_VERSION
         if self.application_context != APPLICATION_CONTEXT:
             return Rejection.APPLICATION_CONTEXT
+        for title, rejection in (
+            (self.calling_ae_title, Rejection.CALLING_AE_TITLE),
+            (self.called_ae_title, Rejection.CALLED_AE_TITLE),
+        ):
+            if (
+                not title.isprintable()
+            ):  # an AE title has no control characters (PS3.5 table 6.2-1); it is stored and shown
+                return rejection
         return None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from egfr_dls.spool import Entry
+from egfr_dls.spool import Entry, record
 from egfr_dls.spool.contract import Bytes
 from egfr_dls.study import SpoolRef
 
@@ -17,12 +17,13 @@ PIECES = (1, 2, 5, 6, 11, 64, 500, 4096)  # bytes that a call of recv gets
 
 @dataclass
 class MemorySpool:
-    """A spool that keeps copies, and is its own record writer."""
+    """A spool that keeps copies of what can be recorded, and is its own record writer."""
 
     kept: list[tuple[Entry, bytes]] = field(default_factory=list)
     open: bytes | None = None  # the payload of a record that arrives in parts
 
     def append(self, entry: Entry, parts: Sequence[Bytes] = (), *, sync: bool = True) -> SpoolRef:
+        assert record.decode(record.header_in(record.head(entry, 0, 0, 0))) == entry
         self.kept.append((entry, b"".join(parts)))
         return SpoolRef("", 0, 0)
 
@@ -37,9 +38,8 @@ class MemorySpool:
 
     def commit(self, entry: Entry) -> SpoolRef:
         assert self.open is not None
-        self.kept.append((entry, self.open))
-        self.open = None
-        return SpoolRef("", 0, 0)
+        payload, self.open = self.open, None
+        return self.append(entry, [payload])
 
     def discard(self) -> None:
         self.open = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import (
@@ -37,7 +40,7 @@ from listener.negotiation import (
 )
 from listener.pdu import HEADER, MAXIMUM_PDU_BYTES
 from listener.proposal import APPLICATION_CONTEXT, Proposal, ProposedContext, Roles, read_proposal
-from listener.status import Abort
+from listener.status import Abort, Rejection
 from tests.listener.nodes import Node
 from tests.listener.wire import request
 
@@ -172,6 +175,16 @@ def test_a_proposal_is_read_as_it_was_meant() -> None:
     assert proposal.contexts == (ProposedContext(1, CT, tuple(SYNTAXES[:2])), ProposedContext(3, OTHER, (SYNTAXES[3],)))
     assert (proposal.maximum_length, proposal.roles) == (32768, {CT: Roles(scu=True, scp=False)})
     assert proposal.objection() is None
+
+
+@pytest.mark.parametrize("character", ["\0", "\n", "\x1b", "\x9b"])
+def test_an_ae_title_with_control_characters_is_nobodys(character: str) -> None:
+    """Not even where any peer is accepted: it would reach the operator's terminal, and NUL no text column of PostgreSQL."""
+    proposal = read(proposed([CT], [SYNTAXES], {}))
+    titles, bad = proposal.echoed[:32], f"A{character}B".ljust(16).encode("latin-1")
+    calling, called = titles[:16] + bad + bytes(32), bad + titles[16:] + bytes(32)
+    assert replace(proposal, echoed=calling).objection() is Rejection.CALLING_AE_TITLE
+    assert replace(proposal, echoed=called).objection() is Rejection.CALLED_AE_TITLE
 
 
 @settings(max_examples=400, deadline=None)
