@@ -12,11 +12,13 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.dsutils import encode
 from pynetdicom.events import Event
 
 from listener.commitment_request import TRANSFER_SYNTAXES
 from listener.commitment_status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
+from tests.listener.nodes import until
 
 TRANSACTION = "1.2.826.0.1.3680043.10.7.1"
 LIMIT_SECONDS = 30.0
@@ -111,6 +113,16 @@ def listening(
         yield
     finally:
         server.shutdown()
+
+
+def ready(assoc: Association) -> Association:
+    """Return an association whose reader has gone on since the last request.
+
+    pynetdicom's requests look at its reader's word that it is paused, which may be of the last time: then the reader swallows
+    the next answer, on a busy machine once in some hundred requests.
+    """
+    until(lambda: not assoc._is_paused, "the reader has gone on")
+    return assoc
 
 
 def free_port() -> int:

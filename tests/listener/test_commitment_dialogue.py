@@ -36,7 +36,7 @@ from listener.reception import Reception
 from listener.server import Server, bind
 from tests.builders import ct_slices
 from tests.listener.nodes import until
-from tests.listener.requester import EXPLICIT, IMPLICIT, TRANSACTION, Heard, Requester, request
+from tests.listener.requester import EXPLICIT, IMPLICIT, TRANSACTION, Heard, Requester, ready, request
 
 LISTENER = "listener-test"
 
@@ -122,7 +122,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def ask(assoc: Association, ds: Dataset | None = None) -> int:
-    status, _reply = assoc.send_n_action(ds or request(["1.2.3"]), 1, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE)
+    status, _reply = ready(assoc).send_n_action(ds or request(["1.2.3"]), 1, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE)
     return int(status.Status)
 
 
@@ -151,7 +151,7 @@ def test_the_association_goes_on_and_its_end_is_recorded(bench: Bench) -> None:
         ask(assoc)
         bench.decide()
         bench.hear()
-        assert assoc.send_c_store(ct_slices()[0]).Status == 0x0000
+        assert ready(assoc).send_c_store(ct_slices()[0]).Status == 0x0000
         assert ask(assoc, request(["1.2.4"], "1.2.9")) == 0x0000
     until(lambda: [e.released for e in bench.entries(AssociationEnded)] == [True], "the end in the spool")
 
@@ -173,7 +173,7 @@ def test_one_that_goes_on_sending_is_not_interrupted(bench: Bench, monkeypatch: 
         bench.decide()
         end = time.monotonic() + 2 * commitment_dialogue.QUIET_SECONDS
         while time.monotonic() < end:
-            assert assoc.send_c_store(ds).Status == 0x0000
+            assert ready(assoc).send_c_store(ds).Status == 0x0000
         assert looked.is_set()
         assert bench.rows()[0].attempts == 0
         bench.hear()  # once it is quiet
@@ -254,8 +254,11 @@ def test_ten_thousand_instances(bench: Bench) -> None:
 def test_a_bad_request_has_its_status_and_the_association_goes_on(bench: Bench) -> None:
     with bench.associated() as assoc:
         assert ask(assoc, request([])) == 0x0115
-        assert int(assoc.send_n_action(None, 1, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE)[0].Status) == 0x0115
-        assert int(assoc.send_n_action(request(["1.2"]), 7, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE)[0].Status) == 0x0123
+        assert int(ready(assoc).send_n_action(None, 1, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE)[0].Status) == 0x0115
+        assert (
+            int(ready(assoc).send_n_action(request(["1.2"]), 7, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE)[0].Status)
+            == 0x0123
+        )
         assert ask(assoc) == 0x0000
 
 

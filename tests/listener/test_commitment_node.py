@@ -16,7 +16,7 @@ from egfr_dls.ledger.schema import commitment
 from listener.commitment_status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
 from tests.builders import ct_slices, petct_study
 from tests.listener.nodes import Node, node_settings, running, until
-from tests.listener.requester import EXPLICIT, Requester, free_port, listening, request
+from tests.listener.requester import EXPLICIT, Requester, free_port, listening, ready, request
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def associate(
 
 def commit(assoc: Association, datasets: list[Dataset], transaction: str, *more: str) -> None:
     ds = request([*((d.SOPClassUID, d.SOPInstanceUID) for d in datasets), *more], transaction)
-    assert assoc.send_n_action(ds, 1, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE)[0].Status == 0x0000
+    assert ready(assoc).send_n_action(ds, 1, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE)[0].Status == 0x0000
 
 
 def reported(node: Node, transaction: str) -> None:
@@ -68,7 +68,7 @@ def reported(node: Node, transaction: str) -> None:
 def test_instances_and_request_in_one_association(node: Node, requester: Requester) -> None:
     study = petct_study()
     assoc = associate(node, study, requester)
-    assert {assoc.send_c_store(ds).Status for ds in study} == {0x0000}
+    assert {ready(assoc).send_c_store(ds).Status for ds in study} == {0x0000}
     commit(assoc, study, "1.2.3")
     heard = requester.next()
     reported(node, "1.2.3")
@@ -85,7 +85,7 @@ def test_released_right_after_the_response_the_report_comes_on_another(
     study = petct_study()
     with listening(requester):
         assoc = associate(node, study)
-        assert {assoc.send_c_store(ds).Status for ds in study} == {0x0000}
+        assert {ready(assoc).send_c_store(ds).Status for ds in study} == {0x0000}
         commit(assoc, study, "1.2.3", "1.2.3.4.5")
         assoc.release()
         heard = requester.next()
@@ -100,7 +100,7 @@ def test_parallel_senders_are_each_committed_what_they_sent(node: Node, requeste
     with listening(requester):
         first, second = associate(node, ct), associate(node, ct)
         for n, ds in enumerate(ct):
-            assert (first, second)[n % 2].send_c_store(ds).Status == 0x0000
+            assert ready((first, second)[n % 2]).send_c_store(ds).Status == 0x0000
         commit(first, ct, "1.2.1")
         commit(second, ct, "1.2.2")
         first.release()

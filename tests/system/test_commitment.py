@@ -14,7 +14,7 @@ from pynetdicom.association import Association
 
 from listener.commitment_status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
 from tests.builders import to_part10
-from tests.listener.requester import EXPLICIT, Requester, free_port, listening, request
+from tests.listener.requester import EXPLICIT, Requester, free_port, listening, ready, request
 from tests.system.orthanc import (
     AE_TITLE,
     DICOM_PORT,
@@ -40,9 +40,9 @@ def test_killed_between_answer_and_report_the_next_run_reports(tmp_path: Path, t
         killed.wait_until_ready()
         assoc = _associate(killed.port, ct)
         connection = assoc.dul.socket.socket  # pynetdicom drops it unclosed when the peer resets it
-        assert {assoc.send_c_store(ds).Status for ds in ct} == {0x0000}
+        assert {ready(assoc).send_c_store(ds).Status for ds in ct} == {0x0000}
         asked = request([*((ds.SOPClassUID, ds.SOPInstanceUID) for ds in ct), "1.2.3"], "1.2.3.4")
-        assert assoc.send_n_action(asked, 1, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE)[0].Status == 0x0000
+        assert ready(assoc).send_n_action(asked, 1, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE)[0].Status == 0x0000
     finally:
         killed.clean_up()  # SIGKILL
     assoc.abort()
