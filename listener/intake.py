@@ -14,6 +14,7 @@ from egfr_dls.ledger import Ledger, Tx, arrivals, commitments, instances
 from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.spool import AssociationEnded, CommitmentRequested, SegmentFull, Spool, SpooledRecord
 from egfr_dls.study import ReceivedInstance, SpoolRef
+from egfr_dls.telemetry import get_logger
 from listener.own import FRONT_BYTES, is_own, may_be_own
 
 BATCH = 512  # records a transaction
@@ -65,9 +66,21 @@ class Intake:
         started_at
             UTC seconds: associations of which nothing came since then are aborted, others may be open now
         """
+        self._forget_what_is_gone()
         self.index(everything=True)
         with self._ledger.begin() as tx:
             return arrivals.abort_open_associations(tx, self._listener, started_at)
+
+    def _forget_what_is_gone(self) -> None:
+        """Forget instances whose segments retention has released since a ledger was backed up that was put back.
+
+        Else they would be taken for known when they are sent again.
+        """
+        with self._ledger.begin() as tx:
+            gone = instances.segments_of(tx, self._listener) - self._spool.segments(self._listener)
+            count = instances.forget_segments(tx, gone)
+        if count:
+            get_logger().warning("instances_gone", count=count)
 
     def adopt(self, listener: str, *, everything: bool) -> int:
         """Take over from a listener that is gone: index what it left, seal it; return how many records there were.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.ledger.engine import Tx
@@ -44,6 +44,21 @@ def advance(tx: Tx, marks: Mapping[str, int], sealed: Collection[str] = ()) -> N
         ),
         [{"name": name, "indexed_bytes": end, "sealed": name in sealed} for name, end in marks.items()],
     )
+
+
+def segments_of(tx: Tx, listener: str) -> frozenset[str]:
+    """Return the segments of a listener in which instances lie."""
+    names = tx.execute(select(instance.c.segment).distinct()).scalars()
+    return frozenset(name for name in names if name.partition("/")[0] == listener)
+
+
+def forget_segments(tx: Tx, names: Collection[str]) -> int:
+    """Remove what lies in segments that are gone, and their watermarks; return how many instances that were."""
+    gone = 0
+    for name in names:
+        gone += tx.execute(delete(instance).where(instance.c.segment == name)).rowcount
+        tx.execute(delete(segment).where(segment.c.name == name))
+    return gone
 
 
 def locations(tx: Tx, study_instance_uid: str) -> dict[str, SpoolRef]:

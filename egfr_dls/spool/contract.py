@@ -140,6 +140,9 @@ class SpoolIndex(Protocol):
     def payloads(self, refs: Iterable[SpoolRef]) -> Iterator[RawIOBase]:
         """Yield the payload of each record, to be read before the next; cheaper than ``open`` for many of one segment."""
 
+    def segments(self, listener: str) -> frozenset[str]:
+        """Return the segments of a listener that hold, or may hold, records; one that is not among them has gone for good."""
+
     def sync(self, segment: str) -> None:
         """Make what ``records`` showed of a segment durable, also what its writer has not synced yet."""
 

@@ -111,6 +111,12 @@ class DirectorySpool:
         for path in sorted(found, key=lambda path: path.name):
             yield from _scan(path, since.get(layout.segment_name(path), 0))
 
+    def segments(self, listener: str) -> frozenset[str]:
+        """Return the segments of a listener that are not ready."""
+        folder = layout.listener_folder(self._folder, listener)
+        states = (layout.ACTIVE, layout.SEALED)  # in the order in which one may be moved meanwhile
+        return frozenset(layout.segment_name(path) for state in states for path in layout.segments(folder / state))
+
     def sync(self, segment: str) -> None:
         """Sync a segment to the disk; cheap where its writer has done so."""
         for path in layout.candidates(self._folder, segment):

@@ -159,7 +159,7 @@ class S3Spool:
     def records(self, listener: str, since: Mapping[str, int], *, everything: bool = False) -> Iterator[SpooledRecord]:
         """Yield every record of a listener past the given watermark of each segment, oldest segment first.
 
-        A full segment ends with ``SegmentFull``, at each call until it is archived.
+        A full segment ends with ``SegmentFull``: at each call until it is archived, with ``everything`` also after that.
         """
         folder = _folder(listener)
         with told():
@@ -172,8 +172,13 @@ class S3Spool:
             for spooled in self._records_of(segment, end):
                 end = spooled.end
                 yield spooled
-            if _is_closed(segment, states) and SEALED not in states.get(segment, ""):
+            if _is_closed(segment, states) or SEALED in states.get(segment, ""):
                 yield SpooledRecord(SegmentFull(), SpoolRef(segment, end, 0), end)
+
+    def segments(self, listener: str) -> frozenset[str]:
+        """Return the segments of a listener."""
+        with told():
+            return frozenset(self._segments(_folder(listener)))
 
     def sync(self, segment: str) -> None:
         """Do nothing: what ``records`` shows is durable."""

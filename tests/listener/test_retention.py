@@ -197,3 +197,17 @@ def test_what_comes_while_it_is_decided_keeps_the_study(
     monkeypatch.setattr(retention, "unchanged_since", then_comes_one)
     retained(bench).apply(NOW)
     assert count(bench) == 17
+
+
+def test_a_ledger_from_before_retention_forgets_what_is_gone(bench: Bench, site: Settings) -> None:
+    """What is sent again is then received, and not taken for known."""
+    analysed(bench, site)
+    with bench.ledger.read() as tx:
+        (gone, *_) = instances.locations(tx, STUDY_UID).values()
+    bench.spool.release(gone.segment)
+    bench.intake.recover(0.0)
+    assert count(bench) == 15
+    for ds in petct_study():
+        bench.receive(ds)
+    bench.intake.index()
+    assert count(bench) == 16
