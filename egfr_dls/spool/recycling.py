@@ -59,6 +59,7 @@ def release(root: Path, name: str, own: Path | None, segment_bytes: int) -> None
             if wanted and os.fstat(fd).st_size >= segment_bytes and layout.locked(fd):
                 os.fchmod(fd, layout.OPEN_MODE)
                 os.truncate(path, segment_bytes)
+                os.fsync(fd)  # under a name in ``ready`` it is open, whatever the power does
                 layout.move(path, folder / layout.READY / layout.new_name())
             else:
                 path.unlink()
