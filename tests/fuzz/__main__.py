@@ -2,9 +2,9 @@
 
     python -m tests.fuzz TARGET [libFuzzer's options, folders of inputs]
 
-TARGET is ``pdu``, ``data_set``, ``commitment``, ``spool`` or ``own``. atheris is no dependency of ours: it is installed in an
-environment of its own (``docs/reliability.md``, Fuzzing). New inputs go to the first folder that is named; those that are kept
-are read from ``corpus/TARGET``.
+TARGET is ``pdu``, ``data_set``, ``commitment``, ``spool``, ``own`` or ``index``. atheris is no dependency of ours: it is
+installed in an environment of its own (``docs/reliability.md``, Fuzzing). New inputs go to the first folder that is named;
+those that are kept are read from ``corpus/TARGET``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import atheris
 
 CORPUS = Path(__file__).parent / "corpus"
 OURS = ("listener", "egfr_dls.spool")
-INSTRUMENTED = {"own": (*OURS, "pydicom")}  # what is fuzzed there is how pydicom fails
+INSTRUMENTED = {
+    "own": (*OURS, "pydicom"),  # what is fuzzed there is how pydicom fails
+    "index": (*OURS, "egfr_dls.ledger"),
+}
 
 
 def main() -> None:

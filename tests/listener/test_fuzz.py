@@ -19,7 +19,7 @@ from listener.part10 import file_head
 from listener.pdu import MAXIMUM_PDU_BYTES
 from listener.reception import Reception
 from listener.server import Server
-from tests.fuzz import fuzz_commitment, fuzz_data_set, fuzz_pdu, fuzz_spool
+from tests.fuzz import fuzz_commitment, fuzz_data_set, fuzz_index, fuzz_pdu, fuzz_spool
 from tests.fuzz.doubles import MemorySpool
 from tests.fuzz.mutation import mutated
 from tests.fuzz.reference import Limits, commands, listen
@@ -77,7 +77,7 @@ def test_any_bytes_before_an_association_leave_nothing(stream: bytes) -> None:
     assert not spool.kept
 
 
-@examples(800)
+@examples(600)
 @given(conversation=st.sampled_from(CONVERSATIONS), seed=SEED, cut=st.integers(0, 127))
 def test_changed_conversations_are_answered_as_the_standard_says(conversation: bytes, seed: int, cut: int) -> None:
     changed = fuzz_pdu.mutate(conversation, seed)
@@ -87,7 +87,7 @@ def test_changed_conversations_are_answered_as_the_standard_says(conversation: b
 # --- what stands inside ---
 
 
-@examples(1000)
+@examples(700)
 @given(data_set=st.sampled_from(DATA_SETS), seed=SEED, how=st.integers(0, 50))
 def test_changed_data_sets_are_taken_or_refused(data_set: bytes, seed: int, how: int) -> None:
     fuzz_data_set.check(
@@ -95,7 +95,7 @@ def test_changed_data_sets_are_taken_or_refused(data_set: bytes, seed: int, how:
     )
 
 
-@examples(1000)
+@examples(700)
 @given(request=st.sampled_from(REQUESTS), seed=SEED)
 def test_changed_commitment_requests_are_read_or_refused(request: bytes, seed: int) -> None:
     fuzz_commitment.check(request[:1] + mutated(request[1:], random.Random(seed)))
@@ -106,6 +106,12 @@ def test_changed_commitment_requests_are_read_or_refused(request: bytes, seed: i
 @example(b"\2" + bytes(range(200)))
 def test_the_spool_shows_what_was_written_and_nothing_else(encoded: bytes) -> None:
     fuzz_spool.check(encoded)
+
+
+@examples(15)
+@given(script=st.binary(min_size=30, max_size=80))
+def test_the_indexer_takes_any_order_of_records_and_loses_none(script: bytes) -> None:
+    fuzz_index.check(script)
 
 
 # --- the running receiver, over loopback ---
