@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from egfr_dls.spool import layout, record
@@ -118,6 +119,8 @@ class SegmentPool:
             layout.sync_folder(path.parent)  # the name must survive a power loss as the records do
         except OSError:
             os.close(fd)
+            with suppress(OSError):  # each further attempt would leave one more
+                path.unlink()
             raise
         return Segment(path, fd, 0)
 

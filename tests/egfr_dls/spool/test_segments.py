@@ -330,11 +330,13 @@ def test_a_segment_that_cannot_be_read_is_not_gone_on_with(
 
 @pytest.mark.parametrize("call", ["open", "fsync"])
 def test_a_segment_that_cannot_be_made_is_said(
-    spool: DirectorySpool, monkeypatch: pytest.MonkeyPatch, call: str
+    spool: DirectorySpool, root: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
+    """And leaves nothing, however often it is tried."""
     with monkeypatch.context() as broken, pytest.raises(SpoolWriteError, match="Input/output error"):
         broken.setattr(os, call, failing)
         spool.append(ENTRY)
+    assert not list((root / LISTENER / "active").iterdir())
     spool.append(ENTRY)
     assert entries(spool) == [ENTRY]
 
