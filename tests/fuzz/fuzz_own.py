@@ -37,9 +37,12 @@ def check(encoded: bytes) -> None:
         return
     uids = {"sop_class_uid": SEG, "study_instance_uid": facts.study_instance_uid, "transfer_syntax_uid": syntax}
     entry = replace(ENTRY, **uids, series_instance_uid=facts.series_instance_uid)
-    part10 = file_head(SEG, UID, syntax) + data
-    cut = zlib.crc32(data) % len(part10)  # where the front that is looked at may end
-    for front in (part10, part10 + SCHEME, part10[:cut] + SCHEME):  # our coding scheme is named in it, at some place
+    head, cut = file_head(SEG, UID, syntax), zlib.crc32(data) % len(data)  # where the front that is looked at may end
+    for front in (
+        head + data,
+        head + data + SCHEME,
+        head + data[:cut] + SCHEME,
+    ):  # our coding scheme is named in it, at some place
         assert is_own(entry, front, known=False) in (True, False)
 
 
