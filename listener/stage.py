@@ -80,7 +80,7 @@ class _Listener:
         receiver = self._receiver()
         for _ in range(self._settings.listener.workers - 1):
             self._crew.start(RECEIVER, lambda: self._receive(receiver), hears=(self._end,))
-        with self._dialogue.running():
+        with self._spool.preparing(self._settings.storage.min_free_bytes), self._dialogue.running():
             receiver.start()
             for port in receiver.ports:
                 get_logger().info("listening", port=port, peers=len(self._settings.listener.peers))

@@ -7,6 +7,7 @@ ledger is filled behind it, from ``records``, and can be rebuilt from it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from io import RawIOBase
@@ -115,6 +116,9 @@ class SpoolWriter(Protocol):
 
     def free_bytes(self) -> int:
         """Return the space left, bytes."""
+
+    def preparing(self, floor_bytes: int) -> AbstractContextManager[None]:
+        """While the context lasts, do in idle time what makes writing faster, and leave ``floor_bytes`` of the space."""
 
 
 class SpoolReader(Protocol):

@@ -22,6 +22,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,10 +81,11 @@ class DirectorySpool:
         """Begin a record whose length is not known yet, or that does not fit into memory."""
         return StreamedRecord(self._writing())
 
-    def filler(self, floor_bytes: int) -> Filler:
-        """Return what keeps segments ready in idle time and leaves ``floor_bytes`` of the disk; not running yet."""
+    def preparing(self, floor_bytes: int) -> AbstractContextManager[None]:
+        """While the context lasts, keep segments written ahead in idle time, and leave ``floor_bytes`` of the disk."""
         pool = self._writing()
-        return Filler(pool.ready, self._segment_bytes, pool.quiet_seconds, lambda: self.free_bytes() - floor_bytes)
+        filler = Filler(pool.ready, self._segment_bytes, pool.quiet_seconds, lambda: self.free_bytes() - floor_bytes)
+        return filler.running()
 
     def free_bytes(self) -> int:
         """Return the space left on the spool's disk for an ordinary user, bytes."""

@@ -108,13 +108,12 @@ def test_nothing_is_filled_below_the_disks_floor(idle: Idle) -> None:
     assert idle.sizes() == []
 
 
-def test_a_spool_is_quiet_when_no_record_is_open(spool: DirectorySpool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filler, "QUIET_SECONDS", 0.0)
+def test_a_spool_is_quiet_when_no_record_is_open(spool: DirectorySpool) -> None:
+    pool = spool._writing()
     writer = spool.begin()
-    made = spool.filler(0)
-    assert made._quiet_seconds() == 0.0
+    assert pool.quiet_seconds() == 0.0
     writer.discard()
-    assert made._quiet_seconds() > 0.0
+    assert pool.quiet_seconds() > 0.0
 
 
 def test_it_works_in_a_thread_that_ends_with_its_block(
@@ -125,7 +124,7 @@ def test_it_works_in_a_thread_that_ends_with_its_block(
     full = threading.Event()
     fill = Filler.fill
     monkeypatch.setattr(Filler, "fill", lambda self: (fill(self), full.set())[0])
-    with spool.filler(0).running():
+    with spool.preparing(0):
         assert full.wait(20)
     assert len(files(root, "ready")) == 2
     assert not [t for t in threading.enumerate() if t.name == "filler"]
