@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.settings import Listener, Peer
 from listener.certificate import normal
+from listener.places import Places
 from listener.status import Rejection
 
 RESOLVE_AGAIN_SECONDS = 60.0
@@ -43,7 +42,7 @@ class Accepted:
 
 
 class Admission:
-    """Decides who may open an association, and counts the places that are taken.
+    """Decides who may open an association, for all receiver processes that are forked after it was made.
 
     Parameters
     ----------
@@ -58,8 +57,7 @@ class Admission:
         self._peers = PeerTable(listener.peers)
         self._free_bytes = free_bytes
         self._min_free_bytes = min_free_bytes
-        self._lock = threading.Lock()
-        self._taken: dict[str, tuple[str, str]] = {}  # association -> peer (calling AE title, address)
+        self._places = Places(listener.max_associations, listener.max_associations_per_peer)
 
     def admit(self, request: AssociationRequest) -> Accepted | Rejection:
         """Take a place, or say why there is none."""
@@ -76,8 +74,7 @@ class Admission:
 
     def leave(self, association_id: str) -> None:
         """Give a place back; a second call does nothing."""
-        with self._lock:
-            self._taken.pop(association_id, None)
+        self._places.give_back(association_id)
 
     def _knows(self, request: AssociationRequest) -> bool:
         return self._listener.accept_any_peer or self._peers.knows(request.calling_ae_title, request.peer_address)
@@ -91,15 +88,9 @@ class Admission:
         return not self._listener.check_called_ae_title or request.called_ae_title == self._listener.ae_title.strip()
 
     def _take_place(self, request: AssociationRequest) -> Accepted | Rejection:
+        accepted = Accepted(str(uuid.uuid4()), request)
         peer = (request.calling_ae_title, request.peer_address)
-        with self._lock:
-            if len(self._taken) >= self._listener.max_associations:
-                return Rejection.TOO_MANY
-            if Counter(self._taken.values())[peer] >= self._listener.max_associations_per_peer:
-                return Rejection.TOO_MANY_OF_PEER
-            accepted = Accepted(str(uuid.uuid4()), request)
-            self._taken[accepted.association_id] = peer
-            return accepted
+        return self._places.take(accepted.association_id, peer) or accepted
 
 
 class PeerTable:
