@@ -27,6 +27,7 @@ from pydicom import Dataset, dcmread
 import inference.models
 from egfr_dls.study import StudyState
 from tests.conftest import REPOSITORY
+from tests.listener.nodes import paused
 from tests.system.pacs import ScriptedPacs, running_pacs
 from tests.system.scanner import association, store
 from tests.system.service import QUIET_SECONDS, Service, running_service, service_sections
@@ -90,7 +91,9 @@ def _phantom(seed: int) -> list[Dataset]:
 def _latency(service: Service, pacs: ScriptedPacs, datasets: list[Dataset]) -> Measured:
     uid = str(datasets[0].StudyInstanceUID)
     with association(service.port, datasets) as assoc:
-        assert {store(assoc, ds) for ds in datasets} == {0x0000}
+        for ds in datasets:
+            paused(assoc)
+            assert store(assoc, ds) == 0x0000
         last_answer = time.time()
     document = service.wait_for_state(uid, StudyState.DELIVERED, seconds=LIMIT_SECONDS)
     key = document["study_key"]

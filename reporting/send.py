@@ -10,10 +10,12 @@ from __future__ import annotations
 import random
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -47,6 +49,7 @@ PROBE_FIRST_SECONDS = 1.0
 PROBE_CAP_SECONDS = 10.0  # a destination that was down is tried at least this often
 ASSOCIATE_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
+READER_ROUND_SECONDS = 0.001  # of pynetdicom's loop
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as it lies on the disk: not decoded, not encoded again
 OPTIONAL_KINDS = frozenset({"roi", "pages", "map", "pdf"})
 
@@ -211,6 +214,7 @@ class Sender:
         content = path if as_kept else dcmread(path)  # to a peer that takes Implicit VR only
         with path.open("rb"):  # what cannot be opened costs itself only
             pass
+        _let_reader_rest(assoc)
         try:
             answer = assoc.send_c_store(content)
         except RuntimeError:  # pynetdicom: the association ended between two objects
@@ -280,3 +284,15 @@ def _send_at_once(event: Event) -> None:
     transport = event.assoc.dul.socket
     if transport is not None and transport.socket is not None:
         transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _let_reader_rest(assoc: Association) -> None:
+    """Wait until pynetdicom's own reader of the association waits.
+
+    ``send_c_store`` believes so a moment too early: the reader's last round may then take the answer, which is lost, and the
+    object is sent again after ``ANSWER_SECONDS``.
+    """
+    checkpoint: Any = assoc._reactor_checkpoint  # noqa: SLF001  # pynetdicom offers no other hold on its reader
+    checkpoint.clear()  # as send_c_store does, which sets it again
+    while assoc.is_alive() and not checkpoint._cond._waiters:  # noqa: SLF001  # an Event says in no other way who waits
+        time.sleep(READER_ROUND_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
@@ -459,6 +460,40 @@ def test_second_reporter_does_not_send_in_parallel(work: Desk, pacs: ScriptedPac
         first.join()
     assert work.states() == ALL_STORED
     assert len(pacs.received) == 3
+
+
+class LateRiser(threading.Event):
+    """What pynetdicom's reader waits for: by the time it goes on, a short answer has come."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        risen = super().wait(timeout)
+        time.sleep(0.05)
+        return risen
+
+
+def test_no_answer_is_lost_to_pynetdicoms_own_reader(
+    work: Desk, pacs: ScriptedPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the sender may wait for its answer later than that comes; nobody else may take it meanwhile."""
+    monkeypatch.setattr(send, "ANSWER_SECONDS", 1.0)
+    sender = work.sender()
+    original = sender._open
+
+    def opened(due: Any) -> Any:
+        assoc: Any = original(due)
+        assoc._reactor_checkpoint.__class__ = LateRiser
+        get_msg = assoc.dimse.get_msg
+
+        def late(block: bool = False) -> Any:
+            time.sleep(0.2 if block else 0.0)
+            return get_msg(block)
+
+        assoc.dimse.get_msg = late
+        return assoc
+
+    sender._open = opened  # type: ignore[method-assign]
+    assert work.send(sender) == 3
+    assert work.states() == ALL_STORED
 
 
 def test_lease_is_renewed_before_each_object(work: Desk, pacs: ScriptedPacs) -> None:
