@@ -9,8 +9,8 @@ What a crash may leave, and why it does no harm:
   none that a sender could know (``record.py``), so they are never whole records.
 * A failed write or sync. What the disk holds is then unknown, so the segment is closed for good and nothing is ever appended
   to it again (mode 0400, also for the next process).
-* A segment that is not marked as closed. It lies in ``sealed`` and is closed by that, or a next writer goes on at its tail.
-  One that is used again is synced as open before it lies in ``ready``.
+* An old mode. That of a segment is synced before it comes to ``sealed`` or ``ready``: closed there, open here. One in
+  ``active`` that is open again is gone on with at its tail.
 * A segment under its old name. A folder is synced whenever a name is made in it (``active`` before the first record),
   the new name's before the old one's: a segment may be seen under both, never under none.
 
@@ -168,8 +168,7 @@ def _scan(path: Path, start: int) -> Iterator[SpooledRecord]:
     name, generation, end = layout.segment_name(path), layout.generation_of(path), start
     try:
         with layout.opened(path) as fd:
-            # before its last record is looked for; its mode may be younger than its name after a power failure
-            closed = path.parent.name == layout.SEALED or layout.is_closed(fd)
+            closed = layout.is_closed(fd)  # before its last record is looked for
             for found in record.whole_records(fd, generation, start):
                 end = found.end
                 yield SpooledRecord(record.decode(found.header), SpoolRef(name, found.offset, found.length), end)

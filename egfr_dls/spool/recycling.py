@@ -23,8 +23,10 @@ def archive(root: Path, name: str) -> None:
     listener, _, file_name = name.partition("/")
     path = layout.listener_folder(root, listener) / layout.ACTIVE / file_name
     try:
-        if path.stat().st_mode & 0o777 != layout.CLOSED_MODE:
-            raise ValueError(f"spool segment {name} is not full")
+        with layout.opened(path) as fd:
+            if not layout.is_closed(fd):
+                raise ValueError(f"spool segment {name} is not full")
+            os.fsync(fd)  # in ``sealed`` it is closed, whatever the power does
         layout.move(path, path.parent.parent / layout.SEALED / file_name)
     except FileNotFoundError:
         return
@@ -59,7 +61,7 @@ def release(root: Path, name: str, own: Path | None, segment_bytes: int) -> None
             if wanted and os.fstat(fd).st_size >= segment_bytes and layout.locked(fd):
                 os.fchmod(fd, layout.OPEN_MODE)
                 os.truncate(path, segment_bytes)
-                os.fsync(fd)  # under a name in ``ready`` it is open, whatever the power does
+                os.fsync(fd)  # in ``ready`` it is open, whatever the power does
                 layout.move(path, folder / layout.READY / layout.new_name())
             else:
                 path.unlink()

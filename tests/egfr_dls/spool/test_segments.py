@@ -118,24 +118,19 @@ def test_a_segment_is_never_under_no_name(spool: DirectorySpool, monkeypatch: py
     assert synced == ["sealed", "active", "ready", "sealed", "active", "ready"]
 
 
-def test_a_sealed_segment_ends_though_a_power_failure_took_its_mode(
-    spool: DirectorySpool, sealed: SpoolRef, root: Path
+@pytest.mark.parametrize(
+    ("operation", "steps"), [("archive", [layout.CLOSED_MODE, "sealed"]), ("release", [layout.OPEN_MODE, "ready"])]
+)
+def test_the_mode_of_a_segment_is_synced_before_it_is_moved(
+    spool: DirectorySpool, sealed: SpoolRef, monkeypatch: pytest.MonkeyPatch, operation: str, steps: list[object]
 ) -> None:
-    """Else a ledger that was lost as well would never learn that it is full, and never give it back."""
-    (root / LISTENER / "sealed" / sealed.segment.partition("/")[2]).chmod(layout.OPEN_MODE)
-    assert SegmentFull() in [record.entry for record in spool.records(LISTENER, {}, everything=True)]
-
-
-def test_a_recycled_segment_is_open_before_it_is_ready(
-    spool: DirectorySpool, sealed: SpoolRef, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its mode is synced, not only its name: in a closed one, what is written after the index has passed would be given up."""
-    steps: list[object] = []
+    """Else a power failure may leave it in ``sealed`` and never told to be full, or in ``ready`` and told to be full."""
+    name, seen = fill(spool) if operation == "archive" else sealed.segment, []
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", lambda fd: steps.append(os.fstat(fd).st_mode & 0o777))
-        patched.setattr(layout, "move", lambda _path, to: steps.append(to.parent.name))
-        spool.release(sealed.segment)
-    assert steps == [layout.OPEN_MODE, "ready"]
+        patched.setattr(os, "fsync", lambda fd: seen.append(os.fstat(fd).st_mode & 0o777))
+        patched.setattr(layout, "move", lambda _path, to: seen.append(to.parent.name))
+        getattr(spool, operation)(name)
+    assert seen == steps
 
 
 def test_the_next_process_goes_on_at_the_tail(spool: DirectorySpool, another: DirectorySpool, root: Path) -> None:
