@@ -38,11 +38,8 @@ def check(encoded: bytes) -> None:
     uids = {"sop_class_uid": SEG, "study_instance_uid": facts.study_instance_uid, "transfer_syntax_uid": syntax}
     entry = replace(ENTRY, **uids, series_instance_uid=facts.series_instance_uid)
     head, cut = file_head(SEG, UID, syntax), zlib.crc32(data) % len(data)  # where the front that is looked at may end
-    for front in (
-        head + data,
-        head + data + SCHEME,
-        head + data[:cut] + SCHEME,
-    ):  # our coding scheme is named in it, at some place
+    # our coding scheme is named in it, at some place
+    for front in (head + data, head + data + SCHEME, head + data[:cut] + SCHEME):
         assert is_own(entry, front, known=False) in (True, False)
 
 
