@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -18,7 +19,7 @@ from egfr_dls.spool import AssociationEnded, Entry
 from egfr_dls.spool.contract import CommitmentRequested
 from egfr_dls.study import ReceivedInstance
 from listener import buffer, session, states
-from listener.association import Admission
+from listener.association import Accepted, Admission, AssociationRequest
 from listener.command_set import Command, Tag, write_command
 from listener.commitment import CommitmentScp
 from listener.commitment_dialogue import CommitmentDialogue
@@ -48,6 +49,7 @@ from tests.listener.wire import (
 
 LIMITS = Limits(pdu=512, command=700, data_set=3000)
 REQUEST_BYTES = 1500
+SETTINGS = listener_settings(check_called_ae_title=False, max_object_bytes=LIMITS.data_set, max_associations=1)
 CONTEXTS = context(1) + context(3, VERIFICATION, IMPLICIT) + context(5, PUSH_MODEL_CLASS) + context(7, CT, IMPLICIT)
 REQUEST = request(CONTEXTS)
 SUCCESS = b"\0\0"
@@ -83,19 +85,29 @@ def check(encoded: bytes, spool: Any = None) -> None:
     stream = (REQUEST if cut & 1 else b"") + encoded[1:]
     spool = spool or MemorySpool()
     with structlog.testing.capture_logs() as events, ScriptedSocket(stream, cut) as scripted, small_limits():
-        node, admission = _node(spool)
+        node = _node(spool)
         Connection(scripted, "127.0.0.1", node).run()
-        assert not admission._taken, "a place was not given back"
+        _check_place(node.admission)
     defects = [e for e in events if e["event"] == "association_failed" or e.get("reason") == "defect"]
     assert not defects, defects
     _check_answers(stream, scripted.sent, spool)
 
 
-def _node(spool: Any) -> tuple[Node, Admission]:
-    settings = listener_settings(check_called_ae_title=False, max_object_bytes=LIMITS.data_set)
-    admission = Admission(settings, lambda: 1 << 40, 0)
+def _node(spool: Any) -> Node:
     dialogue = CommitmentDialogue(CommitmentScp(spool, 0), _no_ledger, "fuzz")
-    return Node(settings, admission, Reception(spool, 0), {**HANDLERS, **dialogue.handlers}), admission
+    return Node(SETTINGS, _admission(), Reception(spool, 0), {**HANDLERS, **dialogue.handlers})
+
+
+@cache
+def _admission() -> Admission:
+    """Return the only place there is."""
+    return Admission(SETTINGS, lambda: 1 << 40, 0)
+
+
+def _check_place(admission: Admission) -> None:
+    accepted = admission.admit(AssociationRequest("SCANNER", "EGFR_DLS", "127.0.0.1"))
+    assert isinstance(accepted, Accepted), "a place was not given back"
+    admission.leave(accepted.association_id)
 
 
 def _no_ledger() -> Any:
