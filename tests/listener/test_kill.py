@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.durability.kills import SENDERS, run_kills
 from egfr_dls.ledger import Ledger, instances, schema, studies
 from egfr_dls.spool import DirectorySpool
 from egfr_dls.study import ReceivedInstance, StudyState
@@ -129,6 +130,16 @@ def lease_runs_out(root: Path, name: str) -> None:
     with ledger.begin() as tx:
         tx.execute(schema.listener.update().where(schema.listener.c.name == name).values(lease_until=0.0))
     ledger.close()
+
+
+@pytest.mark.system
+def test_twenty_kills_of_the_listener_or_a_part_of_it(tmp_path: Path) -> None:
+    """At random moments, at the start or under load from four senders: byte for byte, and once in the ledger."""
+    found = run_kills(tmp_path, 20, seed=5)
+    assert found.done == 20
+    assert found.tally.faults == 0, found.tally
+    assert found.tally.present == found.tally.acknowledged >= 100
+    assert found.unfilled <= SENDERS * 2, "each sender has one segment in each of two receivers"
 
 
 def killed_while_sending(
