@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "listener": "egfr_dls.service_commands:listener",
     "inference": "egfr_dls.service_commands:inference",
     "reporter": "egfr_dls.service_commands:reporter",
+    "web": "egfr_dls.service_commands:web",
     "analyze": "egfr_dls.analyze_command:analyze",
     "suv": "inference.suv_command:suv",
     "studies": "egfr_dls.studies_command:studies",

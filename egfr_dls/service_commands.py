@@ -60,3 +60,4 @@ def _default_name(stage: str) -> str:
 listener = _stage_command("listener", "Accept associations and make instances durable.")
 inference = _stage_command("inference", "Score complete studies.")
 reporter = _stage_command("reporter", "Build the result objects and deliver them.")
+web = _stage_command("web", "Serve /livez, /readyz and /metrics at [http].")

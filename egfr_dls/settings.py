@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -217,12 +217,35 @@ class Destination(_Section):
     retry_seconds: float = Field(30, gt=0)  # first back-off of one object; doubles up to an hour
 
 
+class Source(_Section):
+    """A PACS that is asked for what a study lacks."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    ae_title: AeTitle
+    host: str
+    port: int = Field(ge=1, le=65535)
+    retrieve: Literal["c-get", "c-move"] | None = None  # left out: C-GET where the source takes it, else C-MOVE
+    max_instances: int = Field(5000, ge=1)  # of one study; a source that lists more is not fetched from
+    max_bytes: int = Field(4294967296, ge=1)  # of one study, by C-GET
+    max_seconds: float = Field(600, gt=0)  # of one study
+
+
+class Http(_Section):
+    """Where health and metrics are served; without the section they are not."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(9100, ge=0, le=65535)  # 0: any free one, logged at start
+
+
 class Logging(_Section):
     """What is written to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
     site_key_file: Path | None = None  # default: site.key under the storage root, made at first start
+
+
+Node = TypeVar("Node", Destination, Source)
 
 
 class Settings(BaseSettings):
@@ -243,6 +266,8 @@ class Settings(BaseSettings):
     biomarkers: Biomarkers = Biomarkers()
     reporting: Reporting = Reporting()
     destinations: tuple[Destination, ...] = ()
+    sources: tuple[Source, ...] = ()
+    http: Http | None = None
     logging: Logging = Logging()
 
     @classmethod
@@ -257,15 +282,15 @@ class Settings(BaseSettings):
         """Let the environment win over the file."""
         return env_settings, init_settings
 
-    @field_validator("destinations")
+    @field_validator("destinations", "sources")
     @classmethod
-    def _named_once(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
-        """Deliveries are kept by the destination's name."""
-        names = [destination.name for destination in destinations]
+    def _named_once(cls, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        """Deliveries are kept by the destination's name, retrievals by the source's."""
+        names = [node.name for node in nodes]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"name {', '.join(twice)} is there more than once; needed: a name of its own for each")
-        return destinations
+        return nodes
 
     @property
     def ledger_url(self) -> str:

@@ -27,9 +27,10 @@ NOT_IN_THIS_VERSION: dict[str, str] = {
     "destinations.tls": "DICOM TLS",
     "destinations.transport": "STOW-RS",
     "destinations.url": "STOW-RS",
-    "sources": "fetching missing series",
+    "sources.transport": "fetching by DICOMweb",
+    "sources.url": "fetching by DICOMweb",
     "context": "clinical context files",
-    "http": "the HTTP pages",
+    "http.auth": "the operator's page",
 }
 
 

@@ -18,7 +18,12 @@ from egfr_dls.settings import Settings
 from egfr_dls.store import Store
 
 StageMain = Callable[[Settings, str, threading.Event], None]
-MAINS = {"listener": "listener.stage", "inference": "inference.stage", "reporter": "reporting.stage"}
+MAINS = {
+    "listener": "listener.stage",
+    "inference": "inference.stage",
+    "reporter": "reporting.stage",
+    "web": "egfr_dls.web.stage",
+}
 
 
 def main_of(stage: str) -> StageMain:

@@ -57,6 +57,7 @@ def supervise(settings: Settings, config: Path | None, stop: threading.Event) ->
     children = [Child("listener", "listener-1")]
     children += [Child("inference", f"inference-{n + 1}") for n in range(settings.inference.workers)]
     children.append(Child("reporter", "reporter-1"))
+    children += [Child("web", "web-1")] if settings.http else []
     limit_seconds = settings.listener.drain_seconds + STOP_MARGIN_SECONDS
     with _sole_service(settings.storage.root, limit_seconds, stop) as lock:
         ledger = Ledger(settings.ledger_url)

@@ -140,9 +140,9 @@ def test_wrong_tls_is_named(tmp_path: Path, text: str, part: str) -> None:
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
-    found = fault(tmp_path, "[listener]\nport = -1\nprot = 1\n[http]\nport = 9100\n")
-    assert [part.split(":")[0].split(";")[0] for part in found.split("; ")] >= ["http", "listener.port"]
-    assert all(key in found for key in ("listener.port", "listener.prot", "http"))
+    found = fault(tmp_path, "[listener]\nport = -1\nprot = 1\n[http.auth]\ntoken = 1\n")
+    assert [part.split(":")[0].split(";")[0] for part in found.split("; ")] >= ["http.auth", "listener.port"]
+    assert all(key in found for key in ("listener.port", "listener.prot", "http.auth"))
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
