@@ -89,6 +89,9 @@ class LesionFinding:
     roi_sop_class_uid: str | None = None
     roi_number: int | None = None  # Segment Number (0062,0004) or ROI Number (3006,0022)
     roi_description: str = ""  # what was taken and why, or how it was proposed
+    roi_drawn_by: str = ""  # a person of staff, else the software that made it; for reports, never for logs
+    roi_drawn_at: str | None = None  # ISO 8601 without zone, as the stored object's header has it
+    roi_instead_of: tuple[str, ...] = ()  # older stored regions of the same lesion, which are not used
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class ObjectEntry:
 SLICE_KEYS = ("position_mm", "egfr_dls", "pdl1_dls")
 LESION_KEYS = (
     "label", "roi_source", "confirmed", "tracking_uid", "volume_ml", "suv_max", "suv_mean", "mtv_ml", "tlg_g",
-    "egfr_dls", "pdl1_dls", "slice_sd", "reason",
+    "egfr_dls", "pdl1_dls", "slice_sd", "reason", "roi_drawn_by", "roi_drawn_at",
 )  # fmt: skip
 MODEL_KEYS = ("name", "version", "sha256", "status")
 
@@ -221,6 +224,7 @@ def _lesion(d: dict[str, Any]) -> LesionFinding:
             "roi_source": RoiSource(d["roi_source"]),
             "slices": tuple(SliceFinding(**s) for s in d["slices"]),
             "reason": _remark(d["reason"]),
+            "roi_instead_of": tuple(d.get("roi_instead_of", ())),
         }
     )
 

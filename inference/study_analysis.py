@@ -30,7 +30,7 @@ from inference.read.rwv import rwv_claims
 from inference.read.series import SeriesImages, group_series, series_facts
 from inference.roi.chest import labels_outside_chest
 from inference.roi.region import RoiResult, find_rois
-from inference.select import Selection, judge_series, select_pet_ct
+from inference.select import ROI_CLASSES, Selection, judge_series, select_pet_ct
 from inference.timing import Progress, Steps, silent
 
 
@@ -101,7 +101,7 @@ def analyse_study(
             raise refuse_as
         images = _read(series, selection, run.steps)
         with run.steps.step("regions"):
-            found = _regions(images, _stored_rois(series, selection), settings)
+            found = _regions(images, _stored_rois(series), settings)
         with run.steps.step("networks"):
             conclusion = _conclude(images, found, run)
     except StudyRefusedError as refusal:
@@ -133,9 +133,9 @@ def _same_patient(pet: SeriesImages, ct: SeriesImages) -> None:
         )
 
 
-def _stored_rois(series: Sequence[SeriesImages], selection: Selection) -> list[Dataset]:
-    wanted = {r.series_instance_uid for r in selection.rois}
-    return [ds for s in series if s.series_instance_uid in wanted for ds in s.datasets]
+def _stored_rois(series: Sequence[SeriesImages]) -> list[Dataset]:
+    """Return every SEG and RTSTRUCT: a tumour that was drawn on images that are not here is said too."""
+    return [ds for s in series for ds in s.datasets if text(ds, "SOPClassUID") in ROI_CLASSES]
 
 
 def _regions(images: _Images, stored: Sequence[Dataset], settings: Settings) -> RoiResult:

@@ -74,8 +74,8 @@ def two_decimals(value: float) -> str:
 
 
 def awaits_confirmation(lesion: LesionFinding) -> bool:
-    """Whether the region of interest was proposed and no person confirmed it."""
-    return lesion.roi_source is RoiSource.PROPOSED and not lesion.confirmed
+    """Whether software alone made the region of interest, here or elsewhere, and no person confirmed it."""
+    return not lesion.confirmed
 
 
 def unverified(findings: StudyFindings) -> bool:
@@ -118,17 +118,26 @@ def roi_in_short(lesion: LesionFinding) -> str:
 
 
 def _confirmation(lesion: LesionFinding) -> str:
-    if lesion.roi_source is not RoiSource.PROPOSED:
-        return ""
-    return ", confirmed" if lesion.confirmed else ", NOT confirmed"
+    if not lesion.confirmed:
+        return ", NOT confirmed"
+    return ", confirmed" if lesion.roi_source is RoiSource.PROPOSED else ""
 
 
 def roi_sentence(lesion: LesionFinding) -> str:
-    """Return where a lesion's region of interest came from and whether a person confirmed it."""
+    """Return where a lesion's region of interest came from, whose it is and of when, and whether a person confirmed it."""
     confirmed = _confirmation(lesion)
     by = f"{confirmed} by a person" if confirmed else ""
-    detail = f" ({lesion.roi_description})" if lesion.roi_description else ""
-    return f"{lesion.label}: {ROI_SENTENCES[lesion.roi_source]}{by}{detail}."
+    others = ", ".join(lesion.roi_instead_of)
+    details = (lesion.roi_description, f"preferred to {others} of the same lesion" if others else "")
+    detail = "; ".join(part for part in details if part)
+    return f"{lesion.label}: {ROI_SENTENCES[lesion.roi_source]}{_origin(lesion)}{by}{f' ({detail})' if detail else ''}."
+
+
+def _origin(lesion: LesionFinding) -> str:
+    """Return who made a stored region and when, as its object says it."""
+    by = f" by {lesion.roi_drawn_by}" if lesion.roi_drawn_by else ""
+    at = f" on {lesion.roi_drawn_at.replace('T', ' ')[:19]}" if lesion.roi_drawn_at else ""
+    return f", made{by}{at}" if by or at else ""
 
 
 def model_sentence(model: ModelUse) -> str:

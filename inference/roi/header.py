@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, time
+from typing import TypeVar
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.volume import Volume
-from inference.roi.stored import CodedConcept
+from inference.read.header import clock, day, integer, items, numbers, text, where, written
+from inference.roi.stored import CodedConcept, shown
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class Reference:
 
 def reference_of(ds: Dataset) -> Reference:
     """Return the references of a SEG (0008,1115) or RTSTRUCT (3006,0010)."""
-    series = [str(item.get("SeriesInstanceUID", "")) for item in ds.get("ReferencedSeriesSequence") or ()]
-    frames = [str(ds.get("FrameOfReferenceUID", ""))]
-    for frame in ds.get("ReferencedFrameOfReferenceSequence") or ():
-        frames.append(str(frame.get("FrameOfReferenceUID", "")))
-        for study in frame.get("RTReferencedStudySequence") or ():
-            series += [str(s.get("SeriesInstanceUID", "")) for s in study.get("RTReferencedSeriesSequence") or ()]
+    series = [text(item, "SeriesInstanceUID") for item in items(ds, "ReferencedSeriesSequence")]
+    frames = [text(ds, "FrameOfReferenceUID")]
+    for frame in items(ds, "ReferencedFrameOfReferenceSequence"):
+        frames.append(text(frame, "FrameOfReferenceUID"))
+        for study in items(frame, "RTReferencedStudySequence"):
+            series += [text(s, "SeriesInstanceUID") for s in items(study, "RTReferencedSeriesSequence")]
     return Reference(frozenset(series) - {""}, frozenset(frames) - {""})
 
 
@@ -65,85 +66,82 @@ def require_reference(ds: Dataset, grid: Volume) -> Reference:
 
 def object_name(ds: Dataset) -> str:
     """How a message names the object."""
-    return f"{ds.get('Modality', 'object')} {ds.get('SOPInstanceUID', '(no SOPInstanceUID)')}"
+    return f"{shown(text(ds, 'Modality')) or 'object'} {text(ds, 'SOPInstanceUID') or '(no SOPInstanceUID)'}"
 
 
-def required(item: Dataset, keyword: str, ds: Dataset) -> Any:
+def found(item: Dataset, keyword: str) -> str:
+    """How a message says what an element holds, e.g. ``Rows (0028,0010) is '0'``."""
+    value = written(item, keyword)
+    return f"{where(keyword)} is {shown(value)!r}" if value else f"{where(keyword)} is missing"
+
+
+def required(value: T | None, item: Dataset, keyword: str, ds: Dataset, needed: str) -> T:
     """Return a value that the object cannot be read without.
 
     Raises
     ------
     StudyRefusedError
-        ``GEOMETRY_MISMATCH``, naming the keyword and the object
+        ``GEOMETRY_MISMATCH``, naming keyword, what was found and the object
     """
-    try:
-        value = item.get(keyword)
-    except ValueError as error:  # pydicom converts at access
-        raise unplaced(ds, f"{_tagged(keyword)} cannot be read: {error}") from error
-    if value is None or (isinstance(value, Sequence) and len(value) == 0):
-        raise unplaced(ds, f"{_tagged(keyword)} is missing")
+    if value is None or (isinstance(value, tuple) and not value):
+        raise unplaced(ds, f"{found(item, keyword)}, needed {needed}")
     return value
 
 
-def numbers(value: Any, count: int, keyword: str, ds: Dataset) -> tuple[float, ...]:
-    """Return so many decimal numbers.
-
-    Raises
-    ------
-    StudyRefusedError
-        ``GEOMETRY_MISMATCH``, naming what was found
-    """
-    try:
-        found = tuple(float(v) for v in value)
-    except (TypeError, ValueError) as error:
-        raise unplaced(ds, f"{_tagged(keyword)} holds {value!r}, needed {count} numbers") from error
-    if len(found) != count:
-        raise unplaced(ds, f"{_tagged(keyword)} holds {len(found)} values, needed {count}")
-    return found
+def required_integer(item: Dataset, keyword: str, ds: Dataset) -> int:
+    """Return a whole number that the object cannot be read without (``required``)."""
+    return required(integer(item, keyword), item, keyword, ds, "a whole number")
 
 
-def unplaced(ds: Dataset, found: str) -> StudyRefusedError:
+def required_numbers(item: Dataset, keyword: str, count: int, ds: Dataset) -> tuple[float, ...]:
+    """Return so many finite numbers that the object cannot be read without (``required``)."""
+    return required(numbers(item, keyword, count), item, keyword, ds, f"{count} numbers")
+
+
+def required_items(item: Dataset, keyword: str, ds: Dataset) -> tuple[Dataset, ...]:
+    """Return the items of a sequence that the object cannot be read without (``required``)."""
+    return required(items(item, keyword), item, keyword, ds, "an item or more")
+
+
+def unplaced(ds: Dataset, why: str) -> StudyRefusedError:
     """Return the refusal of an object whose regions have no place on the images."""
     return StudyRefusedError(
         RefusalCode.GEOMETRY_MISMATCH,
-        f"{object_name(ds)}: {found}; the region cannot be placed on the images without it",
+        f"{object_name(ds)}: {why}; the region cannot be placed on the images without it",
     )
-
-
-def _tagged(keyword: str) -> str:
-    tag = tag_for_keyword(keyword) or 0
-    return f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def concepts_of(item: Dataset, *keywords: str) -> tuple[CodedConcept, ...]:
     """Return the codes in these sequences."""
     return tuple(
         CodedConcept(
-            str(code.get("CodeValue") or code.get("LongCodeValue") or ""),
-            str(code.get("CodingSchemeDesignator", "")),
-            str(code.get("CodeMeaning", "")),
+            text(code, "CodeValue") or text(code, "LongCodeValue"),
+            text(code, "CodingSchemeDesignator"),
+            shown(text(code, "CodeMeaning")),
         )
         for keyword in keywords
-        for code in item.get(keyword) or ()
+        for code in items(item, keyword)
     )
 
 
-def datetime_of(ds: Dataset, date_keyword: str, time_keyword: str) -> datetime | None:
-    """Return a date and time as written in the header; None where there is no readable date."""
-    date = str(ds.get(date_keyword) or "").strip()
-    time = str(ds.get(time_keyword) or "").strip().split(".")[0].ljust(6, "0")[:6]
-    for text, form in ((date + time, "%Y%m%d%H%M%S"), (date, "%Y%m%d")):
-        try:
-            return datetime.strptime(text, form)  # noqa: DTZ007  # header times are compared as written
-        except ValueError:
-            continue
+def datetime_of(ds: Dataset, *pairs: tuple[str, str]) -> datetime | None:
+    """Return the first readable date of (date keyword, time keyword) pairs, as written; midnight where it has no time."""
+    for date_keyword, time_keyword in pairs:
+        if on := day(ds, date_keyword):
+            return datetime.combine(on, clock(ds, time_keyword) or time())
     return None
 
 
-def creator_of(ds: Dataset, algorithm: str) -> str:
-    """Return how and with which product the region was made; never by whom."""
-    product = " ".join(str(ds.get(k) or "").strip() for k in ("Manufacturer", "ManufacturerModelName")).strip()
-    return ", ".join(part for part in (algorithm, product) if part)
+def person_of(ds: Dataset, keyword: str) -> str:
+    """Return a person's name for the report: its first component group that is filled, without carets (PS3.5 6.2.1)."""
+    groups = (shown(group.replace("^", " ")) for group in written(ds, keyword).split("="))
+    return next((name for name in groups if name), "")
+
+
+def software_of(ds: Dataset) -> str:
+    """Return the product that wrote the object: manufacturer, model and version."""
+    parts = (shown(written(ds, k)) for k in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions"))
+    return " ".join(part for part in parts if part)
 
 
 def _listed(uids: frozenset[str]) -> str:

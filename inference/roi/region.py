@@ -33,7 +33,7 @@ class Roi:
     mask
         bool ``[z, y, x]`` on the CT grid, read-only
     confirmed
-        false for a proposal that no reader has accepted
+        false for a proposal that no reader has accepted, and for a stored region that software alone made
     tracking_uid
         Tracking UID (0062,0021), the same in every analysis of this lesion; empty until the lesion has its label
     volume_ml
@@ -44,6 +44,8 @@ class Roi:
         what was taken and why, or how it was proposed
     stored
         the SEG segment or RTSTRUCT ROI; None for a proposal
+    instead_of
+        names of the older stored regions of the same lesion, which are not used
     """
 
     label: str
@@ -55,6 +57,7 @@ class Roi:
     statistics: RoiStatistics | None
     description: str
     stored: RoiFacts | None = None
+    instead_of: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.mask.setflags(write=False)
@@ -73,6 +76,17 @@ class Roi:
     def number(self) -> int | None:
         """Segment Number (0062,0004) or ROI Number (3006,0022)."""
         return self.stored.number if self.stored else None
+
+    @property
+    def drawn_by(self) -> str:
+        """Who made the stored region: a person of staff, else the software; for the report, never for logs."""
+        return self.stored.origin.who if self.stored else ""
+
+    @property
+    def drawn_at(self) -> str | None:
+        """When, as the object's header has it (ISO 8601, no zone)."""
+        when = self.stored.content_datetime if self.stored else None
+        return when.isoformat() if when else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +154,13 @@ def _stored_roi(tumour: PlacedTumour, pet: Volume) -> Roi:
         label="",
         mask=tumour.on_ct.mask,
         source=drawn.source,
-        confirmed=True,
+        confirmed=drawn.origin.by_person,
         tracking_uid="",
         volume_ml=float(np.count_nonzero(drawn.mask)) * home.voxel_ml,
         statistics=lesion_statistics(pet, mask_onto(drawn.mask, home, pet.geometry)),
         description=tumour.description,
         stored=drawn,
+        instead_of=tuple(other.name for other in tumour.instead_of),
     )
 
 

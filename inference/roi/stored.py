@@ -1,17 +1,24 @@
-"""Stored regions of interest, and the table that says which of them are tumours. Pure."""
+"""Stored regions of interest, and which of several stands for a lesion. Pure."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
-from egfr_dls.errors import ConfigurationError
 from egfr_dls.study import RoiSource
 from egfr_dls.volume import Mask
+
+SHOWN_CHARACTERS = 64  # of a header's text that a message or the report shows: the longest LO (PS3.5 6.2)
+JUDGED_CHARACTERS = 1024  # of a label that the tumour rules see
+
+
+def shown(value: str) -> str:
+    """Return a header's text as messages and reports show it: one line, at most as long as an LO."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in value[:JUDGED_CHARACTERS]).split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,34 @@ class CodedConcept:
     value: str
     scheme: str
     meaning: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who or what made a region.
+
+    Parameters
+    ----------
+    person
+        Content Creator's Name (0070,0084), ROI Interpreter (3006,00A6) or Operators' Name (0008,1070); a name of staff,
+        for findings and reports, never for logs; empty where none is stated
+    algorithm
+        Segment Algorithm Type and Name (0062,0008), (0062,0009), or ROI Generation Algorithm (3006,0036)
+    software
+        manufacturer, model and version of the product that wrote the object
+    by_person
+        false where software alone made it and nobody approved it
+    """
+
+    person: str = ""
+    algorithm: str = ""
+    software: str = ""
+    by_person: bool = True
+
+    @property
+    def who(self) -> str:
+        """The person; where none is stated, the software."""
+        return self.person or self.software
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +69,16 @@ class RoiFacts:
     number
         Segment Number (0062,0004) or ROI Number (3006,0022)
     content_datetime
-        Content Date and Time (0008,0023), (0008,0033), or Structure Set Date and Time (3006,0008), (3006,0009)
+        Content Date and Time (0008,0023), (0008,0033), or Structure Set Date and Time (3006,0008), (3006,0009); else
+        Instance Creation Date and Time (0008,0012), (0008,0013)
     tracking_uid
         Tracking UID (0062,0021)
     concepts
         category and type of a segment; identification codes and interpreted type of a structure
     referenced_series_uids
         Series Instance UIDs (0020,000E) of the images it was drawn on
-    creator
-        algorithm type and the product that wrote it, for the report
+    hollow
+        why nothing can be scored in it ("has no closed contour ..."); empty where something may be
     """
 
     label: str
@@ -54,13 +90,14 @@ class RoiFacts:
     tracking_uid: str | None
     concepts: tuple[CodedConcept, ...]
     referenced_series_uids: frozenset[str]
-    creator: str
+    origin: Origin = Origin()
+    hollow: str = ""
 
     @property
     def name(self) -> str:
         """How a message names the region."""
         kind, word = ("SEG", "segment") if self.source is RoiSource.STORED_SEG else ("RTSTRUCT", "ROI")
-        return f"{word} {self.number} {self.label!r} of {kind} {self.sop_instance_uid}"
+        return f"{word} {self.number} {shown(self.label)!r} of {kind} {self.sop_instance_uid}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -77,91 +114,6 @@ class StoredRoi(RoiFacts):
         self.mask.setflags(write=False)
 
 
-@dataclass(frozen=True)
-class TumourRoi:
-    """A region that counts as a tumour, and why."""
-
-    facts: RoiFacts
-    why: str
-
-
-# Neoplasm and lesion codes, as category or as type, in SNOMED CT and in the SRT codes of older objects (PS3.16 annex
-# D has the pairs): tumour morphologies (CID 7159 and neighbours), and the structural lesions that readers draw.
-TUMOUR_CODES: dict[tuple[str, str], str] = {
-    ("SCT", "108369006"): "Neoplasm",
-    ("SRT", "M-8FFFF"): "Neoplasm",
-    ("SCT", "86049000"): "Neoplasm, Primary",
-    ("SRT", "M-80003"): "Neoplasm, Primary",
-    ("SCT", "14799000"): "Neoplasm, Secondary",
-    ("SRT", "M-80006"): "Neoplasm, Secondary",
-    ("SCT", "52988006"): "Lesion",
-    ("SRT", "M-01100"): "Lesion",
-    ("SCT", "4147007"): "Mass",
-    ("SRT", "M-03000"): "Mass",
-    ("SCT", "27925004"): "Nodule",
-    ("SRT", "M-03010"): "Nodule",
-    ("SCT", "68453008"): "Carcinoma",
-    ("SCT", "1187425009"): "Carcinoma",
-    ("SCT", "35917007"): "Adenocarcinoma",
-    ("SCT", "1187332001"): "Adenocarcinoma",
-    ("SCT", "254626006"): "Adenocarcinoma of lung",
-    ("SCT", "254634000"): "Squamous cell carcinoma of lung",
-    ("SCT", "94391008"): "Pulmonary metastasis",
-    ("SCT", "228791009"): "Gross tumor volume",
-    ("RT ROI Interpreted Type", "GTV"): "Gross Tumor Volume",  # (3006,00A4), PS3.3 C.8.8.8.1
-}
-TUMOUR_WORDS = ("tumor", "tumour", "lesion", "nodule", "mass", "cancer", "carcinoma", "metasta", "gtv")
-PATTERN_KEY = "[biomarkers.pet_ct_egfr] roi_label_pattern"
-
-
-def choose_tumours(rois: Sequence[RoiFacts], pattern: str | None) -> tuple[TumourRoi, ...]:
-    """Return the regions that are tumours, with the reason; empty where no rule matches.
-
-    The site's ``pattern`` (a regular expression, searched in the label without regard to case) decides alone where it
-    matches any; otherwise each region is judged by its codes, then by the words of its label.
-
-    Raises
-    ------
-    ConfigurationError
-        the pattern is not a regular expression
-    """
-    for rules in ((_by_pattern(pattern),) if pattern is not None else (), (_by_code, _by_word)):
-        taken = tuple(TumourRoi(roi, why) for roi in rois if (why := _first(rules, roi)))
-        if taken:
-            return taken
-    return ()
-
-
-_Rule = Callable[[RoiFacts], str | None]
-
-
-def _first(rules: Sequence[_Rule], roi: RoiFacts) -> str | None:
-    return next((why for rule in rules if (why := rule(roi))), None)
-
-
-def _by_pattern(pattern: str) -> _Rule:
-    try:
-        expression = re.compile(pattern, re.IGNORECASE)
-    except re.error as error:
-        raise ConfigurationError(
-            f"{PATTERN_KEY}: {pattern!r} is not a regular expression: {error}; give one, or remove the key"
-        ) from error
-    return lambda roi: f"its label matches the site's {PATTERN_KEY}" if expression.search(roi.label) else None
-
-
-def _by_code(roi: RoiFacts) -> str | None:
-    for concept in roi.concepts:
-        if (concept.scheme, concept.value) in TUMOUR_CODES:
-            meaning = TUMOUR_CODES[concept.scheme, concept.value]
-            return f"it is coded as {meaning} ({concept.value}, {concept.scheme})"
-    return None
-
-
-def _by_word(roi: RoiFacts) -> str | None:
-    word = next((w for w in TUMOUR_WORDS if w in roi.label.casefold()), None)
-    return f"its label holds the word {word!r}" if word else None
-
-
 SAME_LESION_OVERLAP = 0.5  # of the smaller of two regions
 
 
@@ -174,14 +126,16 @@ class StoredLesion:
 
 
 def one_per_lesion(rois: Sequence[StoredRoi]) -> tuple[StoredLesion, ...]:
-    """Return one region for each lesion: the newer content date, then SEG before RTSTRUCT, then the larger.
+    """Return one region for each lesion: a person's before software's, then the newer content date, then SEG before
+    RTSTRUCT, then the larger.
 
-    All masks are on one grid. Two regions are one lesion when they share half of the smaller.
+    All masks are on one grid. Two regions are one lesion when they share half of the smaller, or when two objects give
+    them one Tracking UID: a corrected region may lie elsewhere.
     """
     lesions: list[StoredLesion] = []
     for roi in sorted(rois, key=_preference, reverse=True):
         for i, lesion in enumerate(lesions):
-            if _overlap(roi.mask, lesion.roi.mask) >= SAME_LESION_OVERLAP:
+            if _same_lesion(roi, lesion.roi):
                 lesions[i] = StoredLesion(lesion.roi, (*lesion.instead_of, roi))
                 break
         else:
@@ -189,13 +143,21 @@ def one_per_lesion(rois: Sequence[StoredRoi]) -> tuple[StoredLesion, ...]:
     return tuple(lesions)
 
 
-def _preference(roi: StoredRoi) -> tuple[datetime, bool, int, int]:
+def _preference(roi: StoredRoi) -> tuple[bool, datetime, bool, int, int, str]:
     return (
+        roi.origin.by_person,
         roi.content_datetime or datetime.min,  # noqa: DTZ901  # header times are compared as written
         roi.source is RoiSource.STORED_SEG,
-        int(roi.mask.sum()),
+        int(np.count_nonzero(roi.mask)),
         -roi.number,
+        roi.sop_instance_uid,
     )
+
+
+def _same_lesion(a: StoredRoi, b: StoredRoi) -> bool:
+    if a.tracking_uid and a.tracking_uid == b.tracking_uid and a.sop_instance_uid != b.sop_instance_uid:
+        return True
+    return _overlap(a.mask, b.mask) >= SAME_LESION_OVERLAP
 
 
 def _overlap(a: Mask, b: Mask) -> float:

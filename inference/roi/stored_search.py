@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,10 +12,12 @@ from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode, Remark, WarningCode
 from egfr_dls.volume import Volume
 from inference.imaging.resample import mask_onto
-from inference.roi.header import reference_of
+from inference.read.header import text
+from inference.roi.header import reference_of, unplaced
 from inference.roi.rtstruct import RT_STRUCTURE_SET, structure_facts, structure_masks
 from inference.roi.seg import SEGMENTATION_CLASSES, segment_facts, segment_masks
-from inference.roi.stored import PATTERN_KEY, RoiFacts, StoredRoi, TumourRoi, choose_tumours, one_per_lesion
+from inference.roi.stored import RoiFacts, StoredRoi, one_per_lesion, shown
+from inference.roi.tumour_rules import PATTERN_KEY, TumourRoi, choose_tumours
 
 MOST_NAMED = 12  # regions that a message names
 
@@ -48,13 +51,16 @@ class PlacedTumour:
 
     @property
     def description(self) -> str:
-        """What was taken and why, for the report."""
-        others = ", ".join(other.name for other in self.instead_of)
+        """What was taken and why, for the report.
+
+        Not what it was preferred to: an older region that comes later changes nothing, and this is an input's digest.
+        """
+        origin = self.drawn.origin
         parts = (
             f"{self.drawn.name}, taken because {self.why}",
-            f"preferred to {others} of the same lesion" if others else "",
             self.drawn.method,
-            self.drawn.creator,
+            origin.algorithm,
+            origin.software if origin.person else "",  # else the sentence about its origin names it
         )
         return "; ".join(part for part in parts if part)
 
@@ -85,6 +91,15 @@ class StoredSearch:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """A SEG or RTSTRUCT and its regions; ``here`` where its positions are those of the PET or the CT."""
+
+    ds: Dataset
+    regions: tuple[RoiFacts, ...]
+    here: bool
+
+
 def search_stored(datasets: Sequence[Dataset], pet: Volume, ct: Volume, pattern: str | None) -> StoredSearch:
     """Read the headers, choose the tumours, and only then decode their masks.
 
@@ -101,41 +116,56 @@ def search_stored(datasets: Sequence[Dataset], pet: Volume, ct: Volume, pattern:
         the pattern is not a regular expression
     """
     unusable: list[StudyRefusedError] = []
-    objects: dict[str, Dataset] = {}
-    facts: list[RoiFacts] = []
-    for ds in datasets:
-        if reader := ROI_READERS.get(str(ds.get("SOPClassUID", ""))):
+    objects = list(_objects(datasets, pet, ct, unusable))
+    regions = [facts for one in objects if one.here for facts in one.regions]
+    tumours = choose_tumours(regions, pattern)
+    placed: list[PlacedTumour] = []
+    for one in objects:
+        its = [t for t in tumours if t.facts in one.regions] if one.here else choose_tumours(one.regions, pattern)
+        unusable += [_empty(t.facts) for t in its if one.here and t.facts.hollow]
+        drawn = [t for t in its if not t.facts.hollow]
+        if drawn:
             try:
-                facts += reader.facts(ds)
-                objects[str(ds.SOPInstanceUID)] = ds
+                placed += _placed(one.ds, drawn, pet, ct)
             except StudyRefusedError as refusal:
                 unusable.append(refusal)
-    tumours = choose_tumours(facts, pattern)
-    placed: list[PlacedTumour] = []
-    for uid in dict.fromkeys(t.facts.sop_instance_uid for t in tumours):
-        try:
-            placed += _placed(objects[uid], [t for t in tumours if t.facts.sop_instance_uid == uid], pet, ct)
-        except StudyRefusedError as refusal:
-            unusable.append(refusal)
     unusable += [_empty(p.on_ct) for p in placed if not p.on_ct.mask.any()]
     lesions = tuple(_lesions([p for p in placed if p.on_ct.mask.any()]))
-    return StoredSearch(lesions, () if tumours else tuple(facts), tuple(unusable))
+    unmarked = () if tumours else tuple(facts for facts in regions if not facts.hollow)
+    return StoredSearch(lesions, unmarked, tuple(unusable))
+
+
+def _objects(
+    datasets: Sequence[Dataset], pet: Volume, ct: Volume, unusable: list[StudyRefusedError]
+) -> Iterator[_Object]:
+    """Yield what can be read; why another cannot, or which regions of it cannot be told apart, goes to ``unusable``."""
+    for ds in datasets:
+        if reader := ROI_READERS.get(text(ds, "SOPClassUID")):
+            try:
+                facts, reference = reader.facts(ds), reference_of(ds)
+            except StudyRefusedError as refusal:
+                unusable.append(refusal)
+                continue
+            uses = Counter(one.number for one in facts)
+            unusable += [_doubled(ds, facts, number) for number, count in uses.items() if count > 1]
+            single = tuple(one for one in facts if uses[one.number] == 1)
+            yield _Object(ds, single, reference.serves(pet) or reference.serves(ct))
 
 
 def _placed(ds: Dataset, tumours: Sequence[TumourRoi], pet: Volume, ct: Volume) -> list[PlacedTumour]:
     """Read regions on the series they were drawn on, else on the one whose frame of reference they share."""
     reference = reference_of(ds)
     on_pet = reference.is_on(pet) and not reference.is_on(ct)
-    home = pet if on_pet or not reference.serves(ct) else ct
+    home = pet if on_pet or (reference.serves(pet) and not reference.serves(ct)) else ct
     why = {t.facts.number: t.why for t in tumours}
     return [
         PlacedTumour(
-            on_ct=replace(roi, mask=mask_onto(roi.mask, home.geometry, ct.geometry)),
+            on_ct=roi if home is ct else replace(roi, mask=mask_onto(roi.mask, home.geometry, ct.geometry)),
             drawn=roi,
             home=home,
             why=why[roi.number],
         )
-        for roi in ROI_READERS[str(ds.SOPClassUID)].masks(ds, home, list(why))
+        for roi in ROI_READERS[text(ds, "SOPClassUID")].masks(ds, home, list(why))
     ]
 
 
@@ -145,11 +175,26 @@ def _lesions(placed: Sequence[PlacedTumour]) -> Iterator[PlacedTumour]:
         yield replace(taken, instead_of=lesion.instead_of)
 
 
+# The warning that stands for the refusal of one object where another, or a proposal, serves.
+_WARNINGS = {
+    RefusalCode.ROI_REFERENCE_MISSING: WarningCode.ROI_REFERENCE_MISSING,
+    RefusalCode.NO_ROI: WarningCode.ROI_EMPTY,
+}
+
+
 def _warning_code(unusable: StudyRefusedError) -> WarningCode:
-    if unusable.code is RefusalCode.ROI_REFERENCE_MISSING:
-        return WarningCode.ROI_REFERENCE_MISSING
-    return WarningCode.ROI_UNREADABLE
+    return _WARNINGS.get(unusable.code, WarningCode.ROI_UNREADABLE)
 
 
-def _empty(roi: StoredRoi) -> StudyRefusedError:
-    return StudyRefusedError(RefusalCode.NO_ROI, f"{roi.name} holds no voxel inside the CT")
+def _empty(roi: RoiFacts) -> StudyRefusedError:
+    why = roi.hollow or "holds no voxel inside the CT"
+    return StudyRefusedError(RefusalCode.NO_ROI, f"{roi.name} {why}; needed: a region drawn on the images")
+
+
+def _doubled(ds: Dataset, facts: Sequence[RoiFacts], number: int) -> StudyRefusedError:
+    names = ", ".join(repr(shown(one.label)) for one in facts if one.number == number)
+    return unplaced(
+        ds,
+        f"number {number} (SegmentNumber (0062,0004), ROINumber (3006,0022)) is given to several regions: {names}; "
+        "needed a number of its own for each",
+    )

@@ -35,7 +35,7 @@ DOCUMENT_KEYS = {
 }  # fmt: skip
 LESION_KEYS = {
     "label", "roi_source", "confirmed", "tracking_uid", "volume_ml", "suv_max", "suv_mean", "mtv_ml", "tlg_g", "egfr_dls",
-    "pdl1_dls", "slice_sd", "slices", "reason",
+    "pdl1_dls", "slice_sd", "slices", "reason", "roi_drawn_by", "roi_drawn_at",
 }  # fmt: skip
 PATIENT_KEYS = {"egfr_dls", "pdl1_dls", "slice_sd", "n_slices", "pathway", "rationale", "caveats"}
 
@@ -54,6 +54,9 @@ lesions = st.builds(
     **{k: st.none() | numbers for k in ("suv_max", "suv_mean", "mtv_ml", "tlg_g", "egfr_dls", "pdl1_dls", "slice_sd")},
     slices=st.lists(slices, max_size=3).map(tuple),
     reason=st.none() | remarks,
+    roi_drawn_by=texts,
+    roi_drawn_at=st.none() | texts,
+    roi_instead_of=st.lists(texts, max_size=2).map(tuple),
 )
 findings = st.builds(
     StudyFindings,

@@ -131,4 +131,7 @@ def _finding(
         roi_sop_class_uid=roi.sop_class_uid,
         roi_number=roi.number,
         roi_description=roi.description,
+        roi_drawn_by=roi.drawn_by,
+        roi_drawn_at=roi.drawn_at,
+        roi_instead_of=roi.instead_of,
     )

@@ -103,7 +103,74 @@ def test_two_stored_regions_of_one_lesion_give_one(ct_images: list[Dataset], pet
     seg.ContentDate = "20200101"
     (roi,) = find_rois(pet, ct, [seg, structures], PetCtEgfr(), STUDY_UID).rois
     assert roi.source is RoiSource.STORED_RTSTRUCT
-    assert f"preferred to segment 1 'tumour' of SEG {seg.SOPInstanceUID}" in roi.description
+    assert roi.instead_of == (f"segment 1 'tumour' of SEG {seg.SOPInstanceUID}",)
+    alone = find_rois(pet, ct, [structures], PetCtEgfr(), STUDY_UID).rois[0]
+    assert alone.description == roi.description, "an older region that comes later changes no input"
+    assert (roi.drawn_by, roi.drawn_at) == ("TEST BUILDER", "2999-01-01T11:00:00")
+
+
+def test_a_persons_region_beats_a_newer_one_of_software(ct_images: list[Dataset], pet: Volume, ct: Volume) -> None:
+    """What software alone made is scored where nobody drew, and is not confirmed."""
+    drawn = segmentation(ct_images, box(ct, slice(10, 20)), tracked=False)
+    found = segmentation(ct_images, box(ct, slice(10, 18)), number=2, tracked=False)
+    found.SegmentSequence[0].SegmentAlgorithmType = "AUTOMATIC"
+    drawn.ContentDate, found.ContentDate = "20240101", "20240301"
+    (roi,) = find_rois(pet, ct, [found, drawn], PetCtEgfr(), STUDY_UID).rois
+    assert (roi.sop_instance_uid, roi.confirmed) == (drawn.SOPInstanceUID, True)
+    (roi,) = find_rois(pet, ct, [found], PetCtEgfr(), STUDY_UID).rois
+    assert (roi.source, roi.confirmed) == (RoiSource.STORED_SEG, False)
+
+
+def test_regions_of_one_number_are_not_told_apart(ct_images: list[Dataset], pet: Volume, ct: Volume) -> None:
+    """The others of the object are scored; alone they are refused."""
+    contour = [-20.0, -20.0, 8.0, 20.0, -20.0, 8.0, 20.0, 20.0, 8.0, -20.0, 20.0, 8.0]
+    ds = rtstruct(ct_images, {"GTV a": [contour], "heart": [contour], "GTV b": [contour]})
+    ds.StructureSetROISequence[1].ROINumber = 1
+    result = find_rois(pet, ct, [ds], PetCtEgfr(), STUDY_UID)
+    assert [roi.number for roi in result.rois] == [3]
+    assert codes_of(result) == ["ROI_UNREADABLE"]
+    assert "number 1 (SegmentNumber (0062,0004), ROINumber (3006,0022))" in result.warnings[0].message
+    assert "'GTV a', 'heart'" in result.warnings[0].message
+    ds.StructureSetROISequence[2].ROINumber = 1
+    with pytest.raises(StudyRefusedError, match="a number of its own") as refused:
+        find_rois(pet, ct, [ds], PetCtEgfr(propose_roi=False), STUDY_UID)
+    assert refused.value.code is RefusalCode.GEOMETRY_MISMATCH
+
+
+def test_a_tumour_without_a_closed_contour_says_so(ct_images: list[Dataset], pet: Volume, ct: Volume) -> None:
+    """A marker that is no tumour is passed over in silence."""
+    contour = [-20.0, -20.0, 8.0, 20.0, -20.0, 8.0, 20.0, 20.0, 8.0, -20.0, 20.0, 8.0]
+    ds = rtstruct(ct_images, {"GTV": [contour], "isocentre": [contour]})
+    for item, observation in zip(ds.ROIContourSequence, ds.RTROIObservationsSequence, strict=True):
+        item.ContourSequence[0].ContourGeometricType = "POINT"
+        observation.RTROIInterpretedType = ""
+    seg = segmentation(ct_images, box(ct, slice(10, 20)))
+    result = find_rois(pet, ct, [ds, seg], PetCtEgfr(), STUDY_UID)
+    assert codes_of(result) == ["ROI_EMPTY"]
+    assert "'GTV'" in result.warnings[0].message
+    assert "ContourGeometricType (3006,0042) is POINT" in result.warnings[0].message
+    with pytest.raises(StudyRefusedError, match="has no closed contour") as refused:
+        find_rois(pet, ct, [ds], PetCtEgfr(propose_roi=False), STUDY_UID)
+    assert refused.value.code is RefusalCode.NO_ROI
+
+
+def test_a_tumour_without_a_frame_says_so(ct_images: list[Dataset], pet: Volume, ct: Volume) -> None:
+    pixels = np.stack([box(ct, slice(10, 20)), np.zeros(ct.geometry.shape, dtype=np.uint8)], axis=3)
+    result = find_rois(pet, ct, [segmentation(ct_images, pixels, ("tumour", "lesion 2"))], PetCtEgfr(), STUDY_UID)
+    assert len(result.rois) == 1
+    assert codes_of(result) == ["ROI_EMPTY"]
+    assert "segment 2 'lesion 2'" in result.warnings[0].message
+    assert "has no pixel in any of the 3 frames" in result.warnings[0].message
+
+
+def test_tumours_of_other_images_do_not_hide_those_of_these(ct_images: list[Dataset], pet: Volume, ct: Volume) -> None:
+    """Also where the site's pattern matches the former alone."""
+    lost = segmentation(ct_images, box(ct, slice(10, 20)), ("site",), number=2)
+    lost.ReferencedSeriesSequence[0].SeriesInstanceUID = lost.FrameOfReferenceUID = "1.2.3"
+    good = segmentation(ct_images, box(ct, slice(10, 20)))
+    result = find_rois(pet, ct, [lost, good], PetCtEgfr(roi_label_pattern="^site$"), STUDY_UID)
+    assert [roi.sop_instance_uid for roi in result.rois] == [good.SOPInstanceUID]
+    assert codes_of(result) == ["ROI_REFERENCE_MISSING"]
 
 
 def test_stored_regions_serve_without_suv_if_the_site_allows(ct_images: list[Dataset], pet: Volume, ct: Volume) -> None:
@@ -137,7 +204,7 @@ def test_an_object_of_other_images_is_said_where_another_serves(
     good = segmentation(ct_images, box(ct, slice(10, 20)))
     result = find_rois(pet, ct, [lost, broken, outside, good, secondary_capture()], PetCtEgfr(), STUDY_UID)
     assert [roi.sop_instance_uid for roi in result.rois] == [good.SOPInstanceUID]
-    assert codes_of(result) == ["ROI_REFERENCE_MISSING", "ROI_UNREADABLE", "ROI_UNREADABLE"]
+    assert codes_of(result) == ["ROI_REFERENCE_MISSING", "ROI_UNREADABLE", "ROI_EMPTY"]
     assert "no voxel inside the CT" in result.warnings[-1].message
     with pytest.raises(StudyRefusedError, match="propose_roi is false") as refused:
         find_rois(pet, ct, [lost], PetCtEgfr(propose_roi=False), STUDY_UID)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode
@@ -16,7 +18,7 @@ from egfr_dls.volume import Unit, Volume
 from inference.roi.lesion_statistics import lesion_statistics
 from inference.roi.rtstruct import structure_facts, structure_masks
 from tests.builders import CT_SERIES_UID, ct_slices, pet_slices, rtstruct
-from tests.inference.roi.volumes import folder_volume, volume_of
+from tests.inference.roi.volumes import folder_volume, set_raw, volume_of
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +115,74 @@ def test_the_pet_of_the_same_frame_of_reference_serves(ct: list[Dataset]) -> Non
 
 
 def test_only_closed_contours_make_a_region(ct: list[Dataset], grid: Volume) -> None:
-    ds = rtstruct(ct, {"point": [square(-3.0, 7.0, 8.0)], "GTV": [square(-3.0, 7.0, 8.0)]})
+    ds = rtstruct(ct, {"point": [square(-3.0, 7.0, 8.0)], "none": [], "GTV": [square(-3.0, 7.0, 8.0)]})
     ds.ROIContourSequence[0].ContourSequence[0].ContourGeometricType = "POINT"
-    assert [facts.label for facts in structure_facts(ds)] == ["GTV"]
-    assert [roi.number for roi in structure_masks(ds, grid)] == [2]
+    point, none, gtv = structure_facts(ds)
+    assert point.hollow == "has no closed contour (ContourGeometricType (3006,0042) is POINT)"
+    assert none.hollow == "has no closed contour (it has none at all)"
+    assert not gtv.hollow
+    assert [roi.number for roi in structure_masks(ds, grid)] == [3]
+
+
+def test_contours_of_two_points_enclose_nothing(ct: list[Dataset], grid: Volume) -> None:
+    """A click at a lesion's end does not cost the whole region; alone it is none."""
+    click = [0.0, 0.0, 12.0, 20.0, 0.0, 12.0]
+    assert voxels_of(ct, grid, [square(-3.0, 7.0, 8.0), click]) == voxels_of(ct, grid, [square(-3.0, 7.0, 8.0)])
+    (facts,) = structure_facts(rtstruct(ct, {"GTV": [click]}))
+    assert facts.hollow == "has no closed contour (1 of fewer than three points in ContourData (3006,0050))"
+
+
+@pytest.mark.parametrize("kind", ["CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR"])
+def test_exclusive_or_contours_cut_holes_and_islands(ct: list[Dataset], grid: Volume, kind: str) -> None:
+    """PS3.3 C.8.8.6.1: of contours in one plane, what lies in an odd number of them; the second term is how some write it."""
+    ds = rtstruct(ct, {"GTV": [square(half, -half, 8.0) for half in (-19.0, -11.0, -3.0)]})
+    for contour in ds.ROIContourSequence[0].ContourSequence:
+        set_raw(contour, "ContourGeometricType", kind, "CS")
+    (roi,) = structure_masks(ds, grid)
+    assert roi.mask.sum() == 100 - 36 + 4
+
+
+def test_a_contour_that_is_there_twice_counts_once(ct: list[Dataset], grid: Volume) -> None:
+    twice = [square(-3.0, 7.0, 8.0)] * 2
+    assert voxels_of(ct, grid, twice) == voxels_of(ct, grid, twice[:1])
+
+
+def test_contours_of_two_lists_belong_to_their_roi(ct: list[Dataset], grid: Volume) -> None:
+    """Two items of ROIContourSequence (3006,0039) that refer to one ROI are its contours together."""
+    ds = rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)], "other": [square(-3.0, 7.0, 12.0)]})
+    ds.ROIContourSequence[1].ReferencedROINumber = 1
+    gtv = structure_masks(ds, grid)[0]
+    assert set(np.flatnonzero(gtv.mask.any(axis=(1, 2)))) == {2, 3}
+
+
+def test_a_coronal_grid_takes_coronal_contours_and_no_axial_ones(ct: list[Dataset], grid: Volume) -> None:
+    coronal = replace(
+        grid,
+        geometry=replace(grid.geometry, direction=((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))),
+    )
+    in_its_plane = [-3.0, -54.0, 8.0, 7.0, -54.0, 8.0, 7.0, -54.0, -9.0, -3.0, -54.0, -9.0]
+    (roi,) = structure_masks(rtstruct(ct, {"GTV": [in_its_plane]}), coronal)
+    assert roi.mask.any(axis=(1, 2)).sum() == 1
+    assert _refusal(rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)]}), coronal).code is RefusalCode.GEOMETRY_MISMATCH
+
+
+def test_whose_it_is_and_of_when(ct: list[Dataset]) -> None:
+    ds = rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)]}, StructureSetDate="20240501", StructureSetTime="101112.5")
+    (facts,) = structure_facts(ds)
+    assert facts.origin.person == ""
+    assert facts.origin.who == "TEST BUILDER"
+    assert facts.content_datetime == datetime(2024, 5, 1, 10, 11, 12, 500_000)  # noqa: DTZ001  # as the header has it
+    ds.OperatorsName = "Planner^P"
+    assert structure_facts(ds)[0].origin.who == "Planner P"
+    ds.RTROIObservationsSequence[0].ROIInterpreter = "Doe^Jane^^Dr=漢"
+    assert structure_facts(ds)[0].origin.who == "Doe Jane Dr"
+    ds.StructureSetROISequence[0].ROIGenerationAlgorithm = "AUTOMATIC"
+    assert not structure_facts(ds)[0].origin.by_person
+    ds.ApprovalStatus = "APPROVED"
+    assert structure_facts(ds)[0].origin.by_person, "somebody looked at it"
+    ds.StructureSetDate = ""
+    ds.InstanceCreationDate, ds.InstanceCreationTime = "20240502", ""
+    assert structure_facts(ds)[0].content_datetime == datetime(2024, 5, 2)  # noqa: DTZ001  # as the header has it
 
 
 def _refusal(ds: Dataset, grid: Volume) -> StudyRefusedError:
@@ -142,10 +208,44 @@ def test_contours_across_slices_are_refused(ct: list[Dataset], grid: Volume) -> 
     assert "leaves its slice by 4.0 mm" in refusal.message
 
 
-def test_contours_of_two_points_are_refused(ct: list[Dataset], grid: Volume) -> None:
-    refusal = _refusal(rtstruct(ct, {"GTV": [[0.0, 0.0, 8.0, 20.0, 0.0, 8.0]]}), grid)
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ("0\\0\\8\\20\\0\\8\\20\\nan\\8", "a coordinate of nan mm"),
+        ("0\\0\\8\\20\\0\\8\\20\\1e400\\8", "a coordinate of inf mm"),
+        ("0\\0\\8\\20\\0\\8\\20\\1e300\\8", "a coordinate of 1e+300 mm"),
+        ("0\\0\\8\\20\\0\\8\\20\\x\\8", "holds what is no number"),
+        ("0\\0\\8\\20\\0\\8\\20\\20\\8\\5", "of 10 values, needed three for each point"),
+        ("0\\" * 3_000_002 + "0", "of 3000003 values, needed three for each point, at most 3000000"),
+    ],
+    ids=["NaN", "too large for a double", "astronomic", "text", "a value too many", "a million points and one"],
+)
+def test_hostile_coordinates_are_refused_by_name(ct: list[Dataset], grid: Volume, data: str, found: str) -> None:
+    ds = rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)]})
+    contour = ds.ROIContourSequence[0].ContourSequence[0]
+    set_raw(contour, "ContourData", data, "DS")
+    refusal = _refusal(ds, grid)
     assert refusal.code is RefusalCode.GEOMETRY_MISMATCH
-    assert "(3006,0050)" in refusal.message
+    assert "ContourData (3006,0050)" in refusal.message
+    assert found in refusal.message
+    assert len(refusal.message) < 400
+
+
+def test_a_label_of_60000_characters_is_cut(ct: list[Dataset]) -> None:
+    ds = rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)]})
+    set_raw(ds.StructureSetROISequence[0], "ROIName", "GTV" * 20_000)
+    (facts,) = structure_facts(ds)
+    assert len(facts.label) == 1024
+    assert len(facts.name) < 200
+
+
+def test_sequences_of_another_kind_are_passed_over(ct: list[Dataset]) -> None:
+    """A PatientName that is a sequence, and a ContourSequence that is text."""
+    ds = rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)]})
+    ds[0x00100010] = DataElement(0x00100010, "SQ", [Dataset()])
+    ds.ROIContourSequence[0][0x30060040] = DataElement(0x30060040, "LT", "no sequence")
+    (facts,) = structure_facts(ds)
+    assert facts.hollow
 
 
 @pytest.mark.shared_data

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
 import pytest
 import SimpleITK
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 from pydicom.uid import RLELossless
 
 from egfr_dls.errors import StudyRefusedError
@@ -17,8 +24,8 @@ from egfr_dls.refusals import RefusalCode
 from egfr_dls.study import RoiSource
 from egfr_dls.volume import Unit, Volume
 from inference.roi.seg import segment_facts, segment_masks
-from tests.builders import CT_SERIES_UID, STUDY_UID, ct_slices, pet_slices
-from tests.inference.roi.volumes import folder_volume, segmentation, volume_of
+from tests.builders import CT_SERIES_UID, STUDY_UID, ct_slices, pet_slices, to_part10
+from tests.inference.roi.volumes import folder_volume, segmentation, set_raw, volume_of
 
 Kind = hd.seg.SegmentationTypeValues
 
@@ -62,7 +69,7 @@ def test_a_fraction_counts_from_one_half_and_the_report_says_so(ct: list[Dataset
     fraction[2, 4, 3:6] = [0.4, 0.6, 1.0]
     (roi,) = segment_masks(segmentation(ct, fraction, kind=Kind.FRACTIONAL), grid)
     np.testing.assert_array_equal(np.argwhere(roi.mask), [[2, 4, 4], [2, 4, 5]])
-    assert "0.5 of the maximum fraction" in roi.method
+    assert roi.method == "at or above 0.5 of the maximum probability"
 
 
 def test_overlapping_segments_stay_apart(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
@@ -154,6 +161,162 @@ def test_damaged_pixels_are_refused(ct: list[Dataset], grid: Volume, truth: NDAr
     refusal = _refusal(seg, grid)
     assert refusal.code is RefusalCode.PIXELS_UNREADABLE
     assert "Explicit VR Little Endian" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "found"),
+    [
+        (lambda s: s.PerFrameFunctionalGroupsSequence.pop(), "GEOMETRY_MISMATCH",
+         "NumberOfFrames (0028,0008) is '6' and PerFrameFunctionalGroupsSequence (5200,9230) has 5 items"),
+        (lambda s: setattr(s, "NumberOfFrames", 1_000_000), "GEOMETRY_MISMATCH", "NumberOfFrames (0028,0008) is '1000000'"),
+        (lambda s: (setattr(s, "Rows", 65535), setattr(s, "Columns", 65535)), "GEOMETRY_MISMATCH", "Rows (0028,0010) is '65535'"),
+        (lambda s: setattr(s, "Rows", 0), "GEOMETRY_MISMATCH", "Rows (0028,0010) is '0'"),
+        (lambda s: (setattr(s, "Rows", 8192), setattr(s, "Columns", 8192)), "PIXELS_UNREADABLE",
+         "PixelData (7FE0,0010) of 768 bytes where 6 frames of 8192 x 8192 need 50331648"),
+        (lambda s: setattr(s, "SegmentationType", "SURFACE"), "GEOMETRY_MISMATCH",
+         "SegmentationType (0062,0001) is 'SURFACE', needed BINARY, FRACTIONAL or LABELMAP"),
+        (lambda s: measures(s, PixelSpacing=[0, 4]), "GEOMETRY_MISMATCH", "PixelSpacing (0028,0030) is 0\\4, needed two above 0"),
+        (lambda s: measures(s, PixelSpacing=None), "GEOMETRY_MISMATCH", "PixelSpacing (0028,0030) is missing"),
+        (lambda s: place(s, float("nan")), "GEOMETRY_MISMATCH", "ImagePositionPatient (0020,0032) is"),
+        (lambda s: place(s, 1e9), "GEOMETRY_MISMATCH", "ImagePositionPatient (0020,0032) is 1e+09 mm away"),
+        (lambda s: orientation(s, [1, 0, 0, 1, 0, 0]), "GEOMETRY_MISMATCH",
+         "ImageOrientationPatient (0020,0037) is 1\\0\\0\\1\\0\\0, needed two unit vectors at a right angle"),
+        (lambda s: (measures(s, SpacingBetweenSlices=1e-6), measures(s, PixelSpacing=[3, 3])), "GEOMETRY_MISMATCH",
+         "span a grid of 2e+10 voxels"),
+        (lambda s: delattr(s.SharedFunctionalGroupsSequence[0], "SegmentIdentificationSequence"), "GEOMETRY_MISMATCH",
+         "ReferencedSegmentNumber (0062,000B) is missing"),
+    ],
+    ids=["a frame too many", "a million frames", "4 gigapixels", "no rows", "more pixels than bytes", "another type",
+         "zero spacing", "no spacing", "NaN position", "far position", "no plane", "endless own grid", "a frame of nothing"],
+)  # fmt: skip
+def test_hostile_geometry_is_refused_before_memory_is_taken(
+    ct: list[Dataset],
+    grid: Volume,
+    truth: NDArray[np.bool_],
+    change: Callable[[Dataset], object],
+    code: str,
+    found: str,
+) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    change(seg)
+    tracemalloc.start()
+    refusal = _refusal(seg, grid)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert refusal.code == code
+    assert found in refusal.message
+    assert peak < 5_000_000
+
+
+def measures(seg: Dataset, **values: object) -> None:
+    for keyword, value in values.items():
+        setattr(seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0], keyword, value)
+
+
+def orientation(seg: Dataset, cosines: list[float]) -> None:
+    seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = cosines
+
+
+def place(seg: Dataset, x_mm: float) -> None:
+    item = seg.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
+    set_raw(item, "ImagePositionPatient", f"{x_mm:g}\\0\\8", "DS")
+
+
+def test_a_maximum_fraction_of_zero_is_refused(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, truth.astype(np.float64), kind=Kind.FRACTIONAL)
+    seg.MaximumFractionalValue = 0
+    assert "MaximumFractionalValue (0062,000E) is '0', needed 1 to 255" in _refusal(seg, grid).message
+
+
+def test_occupancy_counts_as_probability_does(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, truth.astype(np.float64), kind=Kind.FRACTIONAL)
+    seg.SegmentationFractionalType = "OCCUPANCY"
+    (roi,) = segment_masks(seg, grid)
+    np.testing.assert_array_equal(roi.mask, truth)
+    assert roi.method == "at or above 0.5 of the maximum occupancy"
+
+
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.LABELMAP])
+def test_a_segment_without_a_frame_says_so(
+    ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_], kind: Kind
+) -> None:
+    pixels = np.stack([truth, np.zeros_like(truth)], axis=3).astype(np.uint8)
+    full, hollow = segment_masks(segmentation(ct, pixels, ("tumour", "lost"), kind=kind), grid)
+    assert not full.hollow
+    assert not hollow.mask.any()
+    assert "has no pixel in any of the 6 frames" in hollow.hollow
+
+
+def test_an_oblique_segmentation_is_carried_to_the_images(ct: list[Dataset], grid: Volume) -> None:
+    """Frames in planes tilted by 30 degrees about x: every voxel whose centre lies in the block, within half a pixel."""
+    cosine, sine = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    axes = np.array([[1, 0, 0], [0, cosine, sine]])
+    normal = np.cross(*axes)
+    first = np.array([-20.0, -20.0, 4.0])
+    tilted = ct_slices(np.zeros((6, 12, 10), dtype=np.float32))
+    for i, ds in enumerate(tilted):
+        ds.ImageOrientationPatient = [float(v) for v in axes.ravel()]
+        ds.ImagePositionPatient = [float(v) for v in first + 4.0 * i * normal]
+    (roi,) = segment_masks(segmentation(tilted, np.ones((6, 12, 10), dtype=np.uint8)), grid)
+    assert roi.method == "carried by nearest neighbour"
+    z, y, x = np.indices(grid.geometry.shape).reshape(3, -1)
+    centres = (grid.geometry.index_to_mm @ np.stack([x, y, z, np.ones_like(x)]))[:3].T
+    along = (centres - first) @ np.stack([*axes, normal]).T / 4.0
+    away = np.abs(along - (np.array([10, 12, 6]) - 1) / 2) - np.array([10, 12, 6]) / 2
+    inside, outside = (away < -1e-3).all(axis=1), (away > 1e-3).any(axis=1)
+    assert roi.mask.ravel()[inside].all()
+    assert not roi.mask.ravel()[outside].any()
+    assert inside.sum() > 200
+
+
+def test_whose_it_is_and_of_when(ct: list[Dataset], truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    seg.ContentCreatorName, seg.ContentDate, seg.ContentTime = "Doe^Jane", "20240501", "101112"
+    (facts,) = segment_facts(seg)
+    assert facts.origin.who == "Doe Jane"
+    assert facts.content_datetime == datetime(2024, 5, 1, 10, 11, 12)  # noqa: DTZ001  # as the header has it
+    assert facts.origin.by_person
+    seg.ContentCreatorName = ""
+    seg.SegmentSequence[0].SegmentAlgorithmType = "AUTOMATIC"
+    (facts,) = segment_facts(seg)
+    assert facts.origin.who == "test test 1"
+    assert not facts.origin.by_person
+
+
+def test_a_label_of_60000_characters_is_cut(ct: list[Dataset], truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    set_raw(seg.SegmentSequence[0], "SegmentLabel", "tumour " * 10_000)
+    (facts,) = segment_facts(seg)
+    assert len(facts.label) == 1024
+    assert len(facts.name) < 200
+
+
+def test_a_name_that_is_a_sequence_is_nobody_and_harms_nothing(
+    ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]
+) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    for tag in (0x00100010, 0x00700084, 0x00080070, 0x00080023, 0x00080012):
+        seg[tag] = DataElement(tag, "SQ", [Dataset()])
+    (roi,) = segment_masks(seg, grid)
+    np.testing.assert_array_equal(roi.mask, truth)
+    assert roi.content_datetime is None
+
+
+@settings(max_examples=25)
+@given(
+    pixels=arrays(np.bool_, (8, 32, 32), elements=st.booleans(), fill=st.booleans()),
+    kind=st.sampled_from(list(Kind)),
+    omit_empty_frames=st.booleans(),
+)
+def test_random_masks_come_back_as_highdicom_wrote_them(
+    ct: list[Dataset], grid: Volume, pixels: NDArray[np.bool_], kind: Kind, omit_empty_frames: bool
+) -> None:
+    if not pixels.any():
+        pixels[3, 4, 5] = True  # highdicom writes no SEG without a frame
+    stored = pixels.astype(np.float64 if kind is Kind.FRACTIONAL else np.uint8)
+    seg = segmentation(ct, stored, kind=kind, omit_empty_frames=omit_empty_frames)
+    (roi,) = segment_masks(dcmread(BytesIO(to_part10(seg))), grid)
+    np.testing.assert_array_equal(roi.mask, pixels)
 
 
 def _nrrd(path: Path) -> NDArray[np.int64]:

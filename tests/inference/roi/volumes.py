@@ -9,12 +9,21 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from egfr_dls.volume import Geometry, Unit, Volume
 from tests.builders import STUDY_UID
+
+
+def set_raw(ds: Dataset, keyword: str, value: str, vr: str = "LO") -> None:
+    """Write an element as a hostile file may hold it, whatever its VR allows."""
+    tag, data = Tag(tag_for_keyword(keyword) or 0), value.encode()
+    ds[tag] = RawDataElement(tag, vr, len(data), data, 0, is_implicit_VR=False, is_little_endian=True)
 
 
 def volume_of(slices: Sequence[Dataset], unit: Unit, factor: float = 1.0) -> Volume:
