@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from functools import lru_cache
 from itertools import product
 
@@ -40,22 +39,11 @@ _OF_OURS = frozenset(
         ParametricMapStorage,
     }
 )
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    OSError,
-    EOFError,
-    NotImplementedError,
-    RecursionError,
-    struct.error,
-)
 
 
 def may_be_own(entry: ReceivedInstance) -> bool:
     """Whether ``is_own`` needs the instance's bytes to tell."""
-    return entry.sop_class_uid in _OF_OURS or entry.series_instance_uid in _our_series(entry.study_instance_uid)
+    return entry.sop_class_uid in _OF_OURS or entry.series_instance_uid in our_series(entry.study_instance_uid)
 
 
 def is_own(entry: ReceivedInstance, front: bytes, *, known: bool) -> bool:
@@ -72,14 +60,14 @@ def is_own(entry: ReceivedInstance, front: bytes, *, known: bool) -> bool:
     """
     if known:
         return True
-    looks_ours = entry.series_instance_uid in _our_series(entry.study_instance_uid) or (
+    looks_ours = entry.series_instance_uid in our_series(entry.study_instance_uid) or (
         entry.sop_class_uid in _OF_OURS and _SCHEME in front
     )
     return looks_ours and not _is_corrected_seg(entry, front)
 
 
 @lru_cache(maxsize=1024)
-def _our_series(study_instance_uid: str) -> frozenset[str]:
+def our_series(study_instance_uid: str) -> frozenset[str]:
     """Return the Series Instance UIDs that our objects of this study can have."""
     return frozenset(
         series_uid(study_instance_uid, rule.name, kind, demonstration=demonstration)
@@ -97,6 +85,6 @@ def _is_corrected_seg(entry: ReceivedInstance, front: bytes) -> bool:
     try:
         ds = dcmread(io.BytesIO(front), stop_before_pixels=True, specific_tags=["SegmentSequence"])
         types = {str(item.get("SegmentAlgorithmType", "AUTOMATIC")) for item in ds.get("SegmentSequence", [])}
-    except _UNREADABLE:
+    except Exception:  # noqa: BLE001  # whatever pydicom makes of a hostile data set: raised, it would stop the indexer for good
         return False
     return bool(types - {"AUTOMATIC"})

@@ -85,3 +85,12 @@ def test_a_deflated_segmentation_is_not_inflated() -> None:
     """Four MB of it could be four GB."""
     entry = replace(entry_of(seg(OURS, "MANUAL")), transfer_syntax_uid="1.2.840.10008.1.2.1.99")
     assert is_own(entry, b"no DICOM at all", known=False)
+
+
+def test_what_pydicom_cannot_read_stops_nobody() -> None:
+    """Found by fuzzing: a character set of a numeric VR raises an exception of pydicom's own, outside its data elements."""
+    ds = seg(OURS, "MANUAL")
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    broken = to_part10(ds).replace(b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100", b"\x08\x00\x05\x00US\x09\x00ISO_IR 10", 1)
+    assert broken != to_part10(ds)
+    assert is_own(entry_of(ds), broken, known=False)
