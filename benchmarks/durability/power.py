@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Set
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -147,7 +147,7 @@ def judge(root: Path, acknowledged: Set[str], promises: Promises, found: PowerFa
     kept = in_spool(root / "spool")
     try:
         gone, (indexed, _) = _released(root), in_ledger(root)
-    except sqlite3.OperationalError:  # no ledger yet
+    except sqlite3.OperationalError:  # no table yet
         gone, indexed = frozenset(), {}
     except (sqlite3.DatabaseError, SpoolReadError) as error:
         found.tally.remarks.append(f"the ledger of state {found.states}: {error}")
@@ -164,9 +164,10 @@ def judge(root: Path, acknowledged: Set[str], promises: Promises, found: PowerFa
 
 
 def _released(root: Path) -> frozenset[str]:
-    """Return the studies whose instances the ledger says were given up."""
-    with closing(sqlite3.connect(root / "ledger.sqlite")) as db:
+    """Return the studies whose instances the ledger, if there is one yet, says were given up."""
+    with closing(sqlite3.connect(root / "ledger.sqlite")) as db, suppress(sqlite3.OperationalError):
         return frozenset(study for (study,) in db.execute("SELECT study_instance_uid FROM released_study"))
+    return frozenset()
 
 
 def _start(
