@@ -2,12 +2,12 @@
 
     PYTHONPATH=. python benchmarks/replay_fuzz.py [--replays 5000] [--seed 1] [--callers 4] [--tls]
 
-What storescu and echoscu (DCMTK, where installed) and pynetdicom say to the listener is recorded, then changed (bytes, lengths,
-PDUs cut, doubled, swapped, removed: ``tests/fuzz/mutation.py``) and said again over loopback under UIDs of its own, by several
-callers at once. After each the answers are held against a second reading of the protocol (``tests/fuzz/reference.py``): every
-whole C-STORE has exactly one. At the end every data set that was acknowledged must be in the spool, byte for byte, and in the
-ledger; nothing but what a caller sent may be there; memory, threads and descriptors must be what they were. One line is printed;
-exit 1 if anything fails. With ``--tls`` the listener takes mutual TLS only, and some of what is said comes without it.
+What storescu, dcmsend and echoscu (DCMTK, where installed) and pynetdicom say to the listener is recorded, then changed (bytes,
+lengths, PDUs cut, doubled, swapped, removed: ``tests/fuzz/mutation.py``) and said again over loopback under UIDs of its own, by
+several callers at once. After each the answers are held against a second reading of the protocol (``tests/fuzz/reference.py``):
+every whole C-STORE has exactly one. At the end every data set that was acknowledged must be in the spool, byte for byte, and in
+the ledger; nothing but what a caller sent may be there; memory, threads and descriptors must be what they were. One line is
+printed; exit 1 if anything fails. With ``--tls`` the listener takes mutual TLS only, and some of what is said comes without it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,13 @@ from tests.fuzz.reference import PEER_ABORTED, Heard, Limits, Message, commands,
 from tests.system.waiting import wait_until
 
 LIMIT_SECONDS = 60.0
+DCMTK = (
+    ("storescu", "+sd"),
+    ("storescu", "+sd", "-pdu", "4096"),
+    ("dcmsend", "+sd"),
+    ("echoscu",),
+    ("echoscu", "--propose-pc", "100"),
+)
 LIMITS = Limits(MAXIMUM_PDU_BYTES, MAXIMUM_COMMAND_BYTES, 1 << 32)
 LARGE = 1600  # rows and columns of an object that does not fit the receive buffer (5 MB)
 WARM_REPLAYS = 300  # after which memory is looked at for the first time
@@ -150,9 +157,10 @@ def recorded(port: int, folder: Path) -> list[bytes]:
         partial(_pynetdicom, study, implicit=True),
         partial(_pynetdicom, study[:2], pdu_bytes=4096),
     ]
-    for program, *more in (("storescu", "+sd"), ("storescu", "+sd", "-pdu", "4096"), ("echoscu",)):
+    for program, *more in DCMTK:
         if shutil.which(program):
-            senders.append(partial(_dcmtk, [program, *more, *aets], [str(files)] if program == "storescu" else []))
+            said = [] if program == "echoscu" else [str(files)]
+            senders.append(partial(_dcmtk, [program, *more, *aets], said))
     return [_overheard(port, sender) for sender in senders]
 
 
