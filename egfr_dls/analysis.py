@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from egfr_dls.findings import ObjectEntry, StudyFindings, result_document
 from egfr_dls.job_loop import Handler
 from egfr_dls.ledger import arrivals, completion, jobs, results
 from egfr_dls.ledger.arrivals import IndexedInstance
+from egfr_dls.ledger.instances import INPUT_MODALITIES
 from egfr_dls.objectstore import write_atomically
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings import Settings
@@ -33,6 +34,7 @@ from egfr_dls.uids import OBJECT_KINDS, series_uid
 
 ROI_MODALITIES = frozenset({"SEG", "RTSTRUCT"})
 WORKER = "analyze"
+META_START = 144  # preamble, DICM, and the element that says how long the rest of the file meta is (PS3.10 7.1)
 FOR_EVER = datetime.max.replace(tzinfo=UTC).timestamp()  # a study may be dated later than this machine's clock
 
 
@@ -80,7 +82,7 @@ def analyse(
         no DICOM, or several studies and none named
     """
     progress("files")
-    datasets, damaged = chosen_study(request)
+    datasets, fault = chosen_study(request)
     if request.rois:
         settings = _without_proposals(settings)
     _make_folder(request.out)
@@ -90,7 +92,7 @@ def analyse(
         _ingest(store, datasets, at)
         with store.ledger.begin() as tx:
             completion.complete(tx, study, request.biomarker, "score", settings, at.timestamp())
-        _work(store, stages.inference_handler(settings, store, progress, request.context, _not_whole(damaged)))
+        _work(store, stages.inference_handler(settings, store, progress, request.context, fault))
         progress("report")
         _work(store, stages.report_handler(settings, store))
         progress("files out")
@@ -115,6 +117,26 @@ def _not_whole(damaged: Sequence[Path]) -> StudyRefusedError | None:
     )
 
 
+def _two_contents(each: Mapping[str, Sequence[Dataset]]) -> StudyRefusedError | None:
+    """Refuse two contents under one UID: the service scores the one that came first, here none did."""
+    for uid, same in each.items():
+        files = {_data_set_sha256(ds): Path(str(ds.filename)).name for ds in same} if len(same) > 1 else {}
+        if len(files) > 1 and same[0].get("Modality") in INPUT_MODALITIES:
+            return StudyRefusedError(
+                RefusalCode.SERIES_AMBIGUOUS,
+                f"SOPInstanceUID (0008,0018) {uid} is that of {len(files)} files with different contents: "
+                f"{', '.join(sorted(files.values()))}. Needed: one content; remove the other files.",
+            )
+    return None
+
+
+def _data_set_sha256(ds: Dataset) -> str:
+    """Return the digest of a file without preamble and file meta: what two copies of an instance share (PS3.10 7.1)."""
+    data = Path(str(ds.filename)).read_bytes()
+    meta_bytes = ds.file_meta.get("FileMetaInformationGroupLength")
+    return hashlib.sha256(data if meta_bytes is None else data[META_START + meta_bytes :]).hexdigest()
+
+
 def _make_folder(out: Path) -> None:
     try:
         (out / "objects").mkdir(parents=True, exist_ok=True)
@@ -122,8 +144,8 @@ def _make_folder(out: Path) -> None:
         raise UsageError(f"--out {out}: {error.strerror}; needed: a folder that can be made and written") from error
 
 
-def chosen_study(request: Request) -> tuple[list[Dataset], tuple[Path, ...]]:
-    """Return the instances of the one study that is asked for, each once, and the damaged files beside them.
+def chosen_study(request: Request) -> tuple[list[Dataset], StudyRefusedError | None]:
+    """Return the instances of the one study that is asked for, each once, and why it is no whole study all the same.
 
     ROI files that are given by hand take the place of the study's own.
     """
@@ -143,7 +165,10 @@ def chosen_study(request: Request) -> tuple[list[Dataset], tuple[Path, ...]]:
         chosen = [ds for ds in chosen if ds.get("Modality") not in ROI_MODALITIES] + given
     if not chosen:
         raise UsageError(f"{request.path} holds only results of egfr-dls itself; give the images")
-    return list({str(ds.SOPInstanceUID): ds for ds in chosen}.values()), damaged
+    each: dict[str, list[Dataset]] = {}
+    for ds in chosen:
+        each.setdefault(str(ds.SOPInstanceUID), []).append(ds)
+    return [same[0] for same in each.values()], _not_whole(damaged) or _two_contents(each)
 
 
 def _roi_objects(path: Path) -> Sequence[Dataset]:

@@ -161,7 +161,8 @@ class ObjectEntry:
 SLICE_KEYS = ("position_mm", "egfr_dls", "pdl1_dls")
 LESION_KEYS = (
     "label", "roi_source", "confirmed", "tracking_uid", "volume_ml", "suv_max", "suv_mean", "mtv_ml", "tlg_g",
-    "egfr_dls", "pdl1_dls", "slice_sd", "reason", "roi_drawn_by", "roi_drawn_at",
+    "egfr_dls", "pdl1_dls", "slice_sd", "reason", "roi_sop_instance_uid", "roi_number", "roi_description",
+    "roi_drawn_by", "roi_drawn_at", "roi_instead_of",
 )  # fmt: skip
 MODEL_KEYS = ("name", "version", "sha256", "status")
 
@@ -182,7 +183,8 @@ def result_document(findings: StudyFindings, analysed_at: str, objects: tuple[Ob
         "companion_model": _only(facts["companion_model"], MODEL_KEYS),
         "series": list(facts["series"]),
         "lesions": [
-            {k: lesion[k] for k in LESION_KEYS} | {"slices": [{k: s[k] for k in SLICE_KEYS} for s in lesion["slices"]]}
+            {k: list(v) if isinstance(v := lesion[k], tuple) else v for k in LESION_KEYS}
+            | {"slices": [{k: s[k] for k in SLICE_KEYS} for s in lesion["slices"]]}
             for lesion in facts["lesions"]
         ],
         "patient": facts["patient"] | {"caveats": list(findings.patient.caveats)},

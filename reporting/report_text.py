@@ -32,7 +32,7 @@ def _lines(findings: StudyFindings, scores: PrintedScores) -> Iterator[str]:
         yield f"*** {wording.DEMONSTRATION} ***"
     yield from _score(findings, scores) if findings.status == "scored" else _refusal(findings)
     yield ""
-    for sentence in wording.limitations(findings):
+    for sentence in (*wording.limitations(findings), *wording.roi_authors(findings)):
         yield f"  - {sentence}"
     for model in (findings.model, findings.companion_model):
         if model is not None:

@@ -83,7 +83,7 @@ def _statements(context: ReportContext) -> Iterator[ContentItem]:
     rationale = wording.pathway_rationale(findings)
     if rationale:
         yield text_statement(codes.PATHWAY_RATIONALE, rationale)
-    for sentence in wording.limitations(findings):
+    for sentence in (*wording.limitations(findings), *wording.roi_authors(findings)):
         yield text_statement(codes.LIMITATIONS, sentence)
 
 

@@ -124,20 +124,31 @@ def _confirmation(lesion: LesionFinding) -> str:
 
 
 def roi_sentence(lesion: LesionFinding) -> str:
-    """Return where a lesion's region of interest came from, whose it is and of when, and whether a person confirmed it."""
+    """Return where a lesion's region of interest came from and whether a person confirmed it."""
     confirmed = _confirmation(lesion)
     by = f"{confirmed} by a person" if confirmed else ""
     others = ", ".join(lesion.roi_instead_of)
     details = (lesion.roi_description, f"preferred to {others} of the same lesion" if others else "")
     detail = "; ".join(part for part in details if part)
-    return f"{lesion.label}: {ROI_SENTENCES[lesion.roi_source]}{_origin(lesion)}{by}{f' ({detail})' if detail else ''}."
+    return f"{lesion.label}: {ROI_SENTENCES[lesion.roi_source]}{by}{f' ({detail})' if detail else ''}."
 
 
-def _origin(lesion: LesionFinding) -> str:
-    """Return who made a stored region and when, as its object says it."""
+def roi_authors(findings: StudyFindings) -> tuple[str, ...]:
+    """Return who made each stored region and when, as its object says it.
+
+    For objects and the terminal: pages and ``report.html`` are copied where no name and no date may go.
+    """
+    return tuple(
+        f"{lesion.label}: the stored region was made{_by_and_at(lesion)}."
+        for lesion in findings.lesions
+        if lesion.roi_drawn_by or lesion.roi_drawn_at
+    )
+
+
+def _by_and_at(lesion: LesionFinding) -> str:
     by = f" by {lesion.roi_drawn_by}" if lesion.roi_drawn_by else ""
     at = f" on {lesion.roi_drawn_at.replace('T', ' ')[:19]}" if lesion.roi_drawn_at else ""
-    return f", made{by}{at}" if by or at else ""
+    return by + at
 
 
 def model_sentence(model: ModelUse) -> str:

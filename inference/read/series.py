@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from inference.read.header import integer, items, numbers, text, texts
-from inference.select import SeriesFacts
+from inference.select import ROI_CLASSES, SeriesFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +62,14 @@ def series_facts(series: SeriesImages) -> SeriesFacts:
         ``PIXELS_UNREADABLE``: a sequence of references cannot be decoded
     """
     first = series.datasets[0]
+    referring = (
+        series.datasets if series.sop_class_uid in ROI_CLASSES else (first,)
+    )  # each SEG may refer to other images
     return SeriesFacts(
         series_instance_uid=series.series_instance_uid,
         modality=series.modality,
         sop_class_uids=frozenset(text(ds, "SOPClassUID") for ds in series.datasets),
-        frame_of_reference_uids=_frames(first),
+        frame_of_reference_uids=frozenset().union(*(_frames(ds) for ds in referring)),
         n_instances=len(series.datasets),
         image_type=texts(first, "ImageType"),
         series_type=texts(first, "SeriesType"),
@@ -76,7 +79,7 @@ def series_facts(series: SeriesImages) -> SeriesFacts:
         attenuation_correction=text(first, "AttenuationCorrectionMethod"),
         quality_control=any(text(ds, "QualityControlImage") == "YES" for ds in series.datasets),
         z_range_mm=_z_range_mm(series.datasets),
-        referenced_series_uids=_referenced_series(first),
+        referenced_series_uids=frozenset().union(*(_referenced_series(ds) for ds in referring)),
     )
 
 

@@ -53,14 +53,15 @@ class PlacedTumour:
     def description(self) -> str:
         """What was taken and why, for the report.
 
-        Not what it was preferred to: an older region that comes later changes nothing, and this is an input's digest.
+        Not whose it is: pictures and ``report.html`` name nobody. Not what it was preferred to: an older region that comes
+        later changes nothing, and this is part of the inputs' digest.
         """
         origin = self.drawn.origin
         parts = (
             f"{self.drawn.name}, taken because {self.why}",
             self.drawn.method,
             origin.algorithm,
-            origin.software if origin.person else "",  # else the sentence about its origin names it
+            origin.software,
         )
         return "; ".join(part for part in parts if part)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -374,6 +375,20 @@ def test_ct_of_another_patient_is_refused_without_naming_anybody(analyze: Analyz
     assert (ended.code, ended.result["refusal"]["code"]) == (3, "SERIES_AMBIGUOUS")
     assert "PatientID (0010,0020)" in ended.result["refusal"]["message"]
     assert "SOMEBODY-ELSE" not in json.dumps(ended.result)
+
+
+def test_two_contents_under_one_uid_are_refused_and_two_copies_are_one(analyze: Analyze) -> None:
+    """A copy in another folder, also with another file meta, is the same instance; another content is another."""
+    study = small_study(1)
+    copied = deepcopy(study[-1])
+    copied.file_meta.ImplementationVersionName = "A_ROUTER"
+    assert analyze([*study, copied]).code == 0
+    changed = deepcopy(study[-1])
+    changed.ContentDate = "20240101"
+    ended = analyze([*study, changed], out="b")
+    assert (ended.code, ended.result["refusal"]["code"]) == (3, "SERIES_AMBIGUOUS")
+    assert "SOPInstanceUID (0008,0018)" in ended.result["refusal"]["message"]
+    assert "0016, 0017" in ended.result["refusal"]["message"], "the files by name"
 
 
 def test_other_files_are_skipped_and_counted(analyze: Analyze) -> None:

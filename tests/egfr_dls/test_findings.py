@@ -35,7 +35,8 @@ DOCUMENT_KEYS = {
 }  # fmt: skip
 LESION_KEYS = {
     "label", "roi_source", "confirmed", "tracking_uid", "volume_ml", "suv_max", "suv_mean", "mtv_ml", "tlg_g", "egfr_dls",
-    "pdl1_dls", "slice_sd", "slices", "reason", "roi_drawn_by", "roi_drawn_at",
+    "pdl1_dls", "slice_sd", "slices", "reason", "roi_sop_instance_uid", "roi_number", "roi_description",
+    "roi_drawn_by", "roi_drawn_at", "roi_instead_of",
 }  # fmt: skip
 PATIENT_KEYS = {"egfr_dls", "pdl1_dls", "slice_sd", "n_slices", "pathway", "rationale", "caveats"}
 

@@ -11,6 +11,7 @@ import pytest
 
 from egfr_dls.findings import ObjectEntry, SeriesFinding
 from egfr_dls.refusals import Remark
+from egfr_dls.study import RoiSource
 from reporting import wording
 from reporting.printed_scores import PrintedScores
 from reporting.report_html import report_html
@@ -151,6 +152,14 @@ def test_a_table_says_the_origin_in_short_and_the_sentence_stands_once() -> None
     words = parsed(report_html(scored_findings())).words
     assert words.count("proposed, NOT confirmed") == 1
     assert words.count(wording.roi_sentence(lesion_finding())) == 1
+
+
+def test_the_page_does_not_say_who_drew_a_stored_region_nor_when() -> None:
+    """It is copied and mailed; the structured report says both."""
+    stored = lesion_finding(source=RoiSource.STORED_SEG, roi_drawn_by="Reader Rita", roi_drawn_at="2024-05-01T10:11:12")
+    html = report_html(scored_findings(lesions=(stored,)))
+    assert "stored segmentation" in html
+    assert not [word for word in ("Rita", "2024-05-01", "20240501") if word in html]
 
 
 def test_a_lesion_without_score_bears_its_code_in_the_table_and_its_sentence_once() -> None:

@@ -70,11 +70,35 @@ def test_the_wording_suggests_and_favours_and_never_claims() -> None:
     [
         (RoiSource.PROPOSED, False, "NOT confirmed by a person"),
         (RoiSource.PROPOSED, True, ", confirmed by a person"),
-        (RoiSource.STORED_SEG, True, "stored segmentation (SEG)"),
+        (RoiSource.STORED_SEG, True, "stored segmentation (SEG) ("),
+        (RoiSource.STORED_SEG, False, "stored segmentation (SEG), NOT confirmed by a person"),
     ],
 )
 def test_the_origin_of_a_region_is_said(source: RoiSource, confirmed: bool, expected: str) -> None:
     assert expected in wording.roi_sentence(lesion_finding(source=source, confirmed=confirmed))
+
+
+STORED = lesion_finding(
+    source=RoiSource.STORED_SEG,
+    roi_drawn_by="Reader Rita",
+    roi_drawn_at="2024-05-01T10:11:12.500000",
+    roi_instead_of=("segment 1 'a' of SEG 1.2.3", "ROI 2 'b' of RTSTRUCT 1.2.4"),
+)
+
+
+def test_the_report_says_who_drew_a_stored_region_when_and_which_older_ones_it_replaces() -> None:
+    said = " ".join(report_text(scored_findings(lesions=(STORED,))).split())
+    assert "Lesion 1: the stored region was made by Reader Rita on 2024-05-01 10:11:12." in said
+    assert "preferred to segment 1 'a' of SEG 1.2.3, ROI 2 'b' of RTSTRUCT 1.2.4 of the same lesion" in said
+    (sentence,) = wording.roi_authors(scored_findings(lesions=(replace(STORED, roi_drawn_by=""),)))
+    assert sentence == "Lesion 1: the stored region was made on 2024-05-01 10:11:12."
+    assert wording.roi_authors(scored_findings()) == ()
+
+
+def test_a_region_of_software_elsewhere_is_unverified_too() -> None:
+    findings = scored_findings(lesions=(replace(STORED, confirmed=False),))
+    assert wording.pathway_headline(findings).startswith("Unverified ROI: ")
+    assert wording.roi_in_short(findings.lesions[0]) == "stored SEG, NOT confirmed"
 
 
 def test_an_unconfirmed_region_is_said_in_the_headline_and_the_reason_does_not_say_it_again() -> None:

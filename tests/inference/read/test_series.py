@@ -46,6 +46,17 @@ def test_facts_of_an_rtstruct_are_its_references() -> None:
     assert builders.FRAME_OF_REFERENCE_UID in facts.frame_of_reference_uids
 
 
+def test_a_series_of_regions_refers_to_what_any_of_its_objects_refers_to() -> None:
+    ct = builders.ct_slices()
+    ours, foreign = (builders.rtstruct(ct, {"tumour": []}) for _ in range(2))
+    foreign.SOPInstanceUID, foreign.InstanceNumber, ours.InstanceNumber = "1.2.3", 1, 2
+    foreign.ReferencedFrameOfReferenceSequence = []
+    foreign.pop("FrameOfReferenceUID", None)
+    facts = next(f for f in facts_of([*ct, foreign, ours]).values() if f.modality == "RTSTRUCT")
+    assert facts.referenced_series_uids == {builders.CT_SERIES_UID}
+    assert builders.FRAME_OF_REFERENCE_UID in facts.frame_of_reference_uids
+
+
 def test_one_slice_without_position_leaves_the_range_unknown() -> None:
     datasets = builders.pet_slices(ImagePositionPatient=lambda i: None if i == 3 else [0, 0, i])
     assert facts_of(datasets)[builders.PET_SERIES_UID].z_range_mm is None
