@@ -15,8 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import atheris
-
 CORPUS = Path(__file__).parent / "corpus"
 OURS = ("listener", "egfr_dls.spool")
 INSTRUMENTED = {
@@ -27,6 +25,8 @@ INSTRUMENTED = {
 
 def main() -> None:
     """Fuzz until libFuzzer's limits are reached or an input fails."""
+    import atheris
+
     name, *options = sys.argv[1:]
     with atheris.instrument_imports(include=list(INSTRUMENTED.get(name, OURS))):
         target = importlib.import_module(f"tests.fuzz.fuzz_{name}")

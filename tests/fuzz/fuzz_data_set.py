@@ -42,7 +42,9 @@ def check(encoded: bytes) -> None:
         data = deflated(data)
     with patch.multiple(dataset, MAX_DEPTH=4, MAX_ELEMENTS=50):
         whole = outcome(syntax, [data])
-        assert outcome(syntax, list(_cut(data, how))) == whole
+        pieces = outcome(syntax, list(_cut(data, how)))
+    # the inflater fails before it gives what it had, so of two faults either may be the first
+    assert pieces == whole or (syntax == DEFLATED and isinstance(pieces, Fault) and isinstance(whole, Fault))
     if isinstance(whole, InstanceFacts):
         _compare(syntax, data, whole)
 
