@@ -18,10 +18,10 @@ from benchmarks.durability.trace import Kind, Note
 from egfr_dls.dimse_status import StoreStatus
 
 ROOT, FILE, FOLDER = 1, 2, 3  # inodes
-MAKE = Note(Kind.MAKE, 0, FILE, 0o600, "/root/a", "", b"")
+MAKE = Note(Kind.MAKE, 0, FILE, 0o600, "/node/a", "", b"")
 WRITE = Note(Kind.WRITE, 0, FILE, 0, "", "", b"x" * 2048)
-RENAME = Note(Kind.RENAME, 0, 0, 0, "/root/a", "/root/folder/b", b"")
-MAKE_FOLDER = Note(Kind.MAKE_FOLDER, 0, FOLDER, 0o700, "/root/folder", "", b"")
+RENAME = Note(Kind.RENAME, 0, 0, 0, "/node/a", "/node/folder/b", b"")
+MAKE_FOLDER = Note(Kind.MAKE_FOLDER, 0, FOLDER, 0o700, "/node/folder", "", b"")
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="not installed: gcc")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
 
@@ -34,7 +34,7 @@ def sync(inode: int, number: int = 0, *, whole: bool = True) -> tuple[Note, Note
 def states(folder: Path, *notes: Note) -> Iterator[dict[str, bytes]]:
     """Yield the files of many states after these steps."""
     (folder / "objects").mkdir()
-    disk = Disk(Path("/root"), ROOT, folder / "objects")
+    disk = Disk(Path("/node"), ROOT, folder / "objects")
     for at, note in enumerate(notes):
         disk.follow(at, note)
     for seed in range(100):
