@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import uuid
 
+from egfr_dls import PRODUCT_NAME, PRODUCT_VERSION
+
 # Never changes: every UID that left the product was derived under it.
 NAMESPACE = uuid.UUID("6f1c4f0e-3f0a-5d8e-9b7e-2d8a51d0e6c1")
 
@@ -28,6 +30,10 @@ def device_uid(weights_sha256: str, product_version: str) -> str:
 
 
 CODING_SCHEME_UID = derived_uid("coding scheme", "99EGFRDLS")
+
+# Who wrote a file or opened an association (PS3.7 D.3.3.2, PS3.10 7.1)
+IMPLEMENTATION_CLASS_UID = derived_uid("implementation", PRODUCT_NAME)
+IMPLEMENTATION_VERSION_NAME = f"EGFRDLS_{PRODUCT_VERSION}"[:16]
 
 # The kinds of object that the product writes, with the Series Number (0020,0011) of each.
 OBJECT_KINDS: dict[str, int] = {"report": 9000, "roi": 9001, "pages": 9002, "map": 9004, "pdf": 9005}

@@ -19,6 +19,14 @@ PASSING = frozenset({0x0110, 0x0213})  # processing failure, resource limitation
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where a requester takes associations."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tried:
     """The requester's status, or a named cause why there is none."""
 

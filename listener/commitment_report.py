@@ -10,8 +10,6 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pydicom.uid import ImplicitVRLittleEndian
-
 from listener.commitment_request import (
     REFERENCED_SOP_CLASS_UID,
     REFERENCED_SOP_INSTANCE_UID,
@@ -21,6 +19,7 @@ from listener.commitment_request import (
     Reference,
 )
 from listener.commitment_status import EventType
+from listener.registry import IMPLICIT_VR_LITTLE_ENDIAN
 
 FAILURE_REASON = 0x00081197
 FAILED_SOP_SEQUENCE = 0x00081198
@@ -52,7 +51,7 @@ def report_on(request: CommitmentRequest, failures: Mapping[str, int]) -> Commit
 
 def encoded(report: CommitmentReport, transfer_syntax_uid: str) -> bytes:
     """Return the Event Information in Implicit or Explicit VR Little Endian; an empty sequence is left out (type 1C)."""
-    element = _implicit if transfer_syntax_uid == ImplicitVRLittleEndian else _explicit
+    element = _implicit if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN else _explicit
 
     def item(reference: Reference, *more: bytes) -> bytes:
         uids = (

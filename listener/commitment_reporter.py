@@ -1,26 +1,13 @@
-"""Reports storage commitment on associations of our own: N-EVENT-REPORT to the requester (PS3.4 J.3.3, PS3.7 10.1.1).
-
-The requester is the SCU of the class and so must be its SCU here too, though it accepts the association: we propose the SCP
-role for ourselves (PS3.7 D.3.3.4).
-"""
+"""Reports storage commitment on associations of our own: which report is due, to whom, and who sends it."""
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO
-
-from pydicom.uid import ImplicitVRLittleEndian
-from pynetdicom import AE, _config, build_role, evt
-from pynetdicom.association import Association
-from pynetdicom.dsutils import decode
-from pynetdicom.events import Event
 
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, commitments
@@ -28,24 +15,10 @@ from egfr_dls.ledger.commitments import DueReport
 from egfr_dls.settings import Destination, Peer, Settings
 from egfr_dls.telemetry import error_fields, get_logger
 from listener.association import PeerTable
-from listener.commitment_outcome import Tried, conclude
-from listener.commitment_report import encoded, report_on
-from listener.commitment_request import TRANSFER_SYNTAXES, read_request
-from listener.commitment_status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
+from listener.commitment_outcome import Address, Tried, conclude
 
 POLL_SECONDS = 1.0  # for what becomes due by time alone
-ASSOCIATE_SECONDS = 10.0
-ANSWER_SECONDS = 20.0
 PEERS_AT_ONCE = 4  # one that does not answer keeps no report from the others
-_config.LOG_HANDLER_LEVEL = "none"  # pynetdicom's own texts hold header values
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a requester takes associations."""
-
-    host: str
-    port: int
 
 
 def address_of(settings: Settings, report: DueReport) -> Address | None:
@@ -125,6 +98,8 @@ class Reporter:
         return True
 
     def _report_to(self, title: str, reports: Sequence[DueReport]) -> None:
+        from listener.commitment_association import send  # pynetdicom and pydicom: a third of the process's memory
+
         tried: Tried | None = None
         try:
             for report in reports:
@@ -157,58 +132,8 @@ class Reporter:
 _NOT_REACHED = frozenset({"UNREACHABLE", "NAME_NOT_RESOLVED", "ASSOCIATION_REJECTED"})
 
 
-def send(report: DueReport, address: Address) -> Tried:
-    """Open an association, report on it, and release it."""
-    ae = AE(report.called_ae_title)  # the title under which the requester knows us
-    ae.acse_timeout = ae.connection_timeout = ASSOCIATE_SECONDS
-    ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
-    ae.add_requested_context(PUSH_MODEL_CLASS, list(TRANSFER_SYNTAXES))
-    try:
-        assoc = ae.associate(
-            address.host,
-            address.port,
-            ae_title=report.calling_ae_title,
-            ext_neg=[build_role(PUSH_MODEL_CLASS, scp_role=True)],
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
-        )
-    except OSError:
-        return Tried(None, "NAME_NOT_RESOLVED")
-    if not assoc.is_established:
-        return Tried(None, "ASSOCIATION_REJECTED" if assoc.is_rejected else "UNREACHABLE")
-    try:
-        return _report_on(assoc, report)
-    finally:
-        if assoc.is_established:
-            assoc.release()
-
-
-def _report_on(assoc: Association, report: DueReport) -> Tried:
-    contexts = assoc.accepted_contexts
-    if not contexts:
-        return Tried(None, "CLASS_NOT_ACCEPTED")
-    if not contexts[0].as_scp:
-        return Tried(None, "ROLE_NOT_ACCEPTED")
-    syntax = str(contexts[0].transfer_syntax[0])
-    content = report_on(read_request(report.request, report.transfer_syntax_uid), report.failures)
-    information = decode(BytesIO(encoded(content, syntax)), syntax == ImplicitVRLittleEndian, is_little_endian=True)
-    try:
-        answer, _reply = assoc.send_n_event_report(
-            information, content.event_type, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
-        )
-    except RuntimeError:  # pynetdicom: the association ended meanwhile
-        return Tried(None, "NO_ANSWER")
-    return Tried(int(answer.Status)) if "Status" in answer else Tried(None, "NO_ANSWER")
-
-
 def _log_failure(error: Exception) -> None:
     if isinstance(error, TemporaryFailureError):
         get_logger().warning("ledger_unavailable", **error_fields(error))
     else:
         get_logger().error("commitment_failed", **error_fields(error))
-
-
-def _send_at_once(event: Event) -> None:
-    """Let no PDU wait for the acknowledgement of the one before (RFC 1122 4.2.3.2 and 4.2.3.4)."""
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

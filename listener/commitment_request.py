@@ -10,11 +10,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
 from listener.commitment_status import RequestFault, RequestRefusedError
+from listener.registry import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 
-TRANSFER_SYNTAXES = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+TRANSFER_SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 MAX_REFERENCES = 30_000  # a PET/CT study has some thousands of instances
 MAX_REQUEST_BYTES = 8 * 1024**2
 
@@ -60,7 +59,7 @@ def read_request(data: bytes, transfer_syntax_uid: str) -> CommitmentRequest:
         raise RequestRefusedError(RequestFault.NO_DATA_SET)
     if len(data) > MAX_REQUEST_BYTES:
         raise RequestRefusedError(RequestFault.TOO_LARGE)
-    reader = _Reader(data, implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
+    reader = _Reader(data, implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN)
     transaction_uid, references = "", None
     try:
         for tag, length in reader.elements(len(data)):

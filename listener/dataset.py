@@ -14,8 +14,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Protocol
 
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
-
+from listener.registry import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from listener.status import Fault, InstanceRefusedError
 
 UNDEFINED = 0xFFFFFFFF
@@ -53,9 +52,9 @@ _LENGTH = {order: struct.Struct(f"{order}I").unpack_from for order in "<>"}
 
 def encoding_of(transfer_syntax_uid: str) -> Encoding:
     """Return how a data set of this transfer syntax is written (PS3.5 Annex A: all compressed ones are explicit little)."""
-    if transfer_syntax_uid == ImplicitVRLittleEndian:
+    if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN:
         return IMPLICIT_LITTLE
-    return EXPLICIT_BIG if transfer_syntax_uid == ExplicitVRBigEndian else EXPLICIT_LITTLE
+    return EXPLICIT_BIG if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else EXPLICIT_LITTLE
 
 
 class Scanner(Protocol):
@@ -84,7 +83,7 @@ class Scanner(Protocol):
 def scanner(transfer_syntax_uid: str, wanted: Container[int]) -> Scanner:
     """Return a scanner for a data set in this transfer syntax that looks for the wanted tags (ggggeeee)."""
     walk = DataSetScanner(encoding_of(transfer_syntax_uid), wanted)
-    return InflatingScanner(walk) if transfer_syntax_uid == DeflatedExplicitVRLittleEndian else walk
+    return InflatingScanner(walk) if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN else walk
 
 
 class DataSetScanner:

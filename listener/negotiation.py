@@ -7,36 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from pydicom.uid import (
-    AllTransferSyntaxes,
-    JPIPHTJ2KReferenced,
-    JPIPHTJ2KReferencedDeflate,
-    SMPTEST211020UncompressedInterlacedActiveVideo,
-    SMPTEST211020UncompressedProgressiveActiveVideo,
-    SMPTEST211030PCMDigitalAudio,
-)
-from pynetdicom.presentation import AllStoragePresentationContexts
-
-from egfr_dls import PRODUCT_VERSION
-from egfr_dls.uids import derived_uid
+from egfr_dls.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from listener.pdu import HEADER, MAXIMUM_PDU_BYTES, PduType
 from listener.proposal import APPLICATION_CONTEXT, Item, Proposal, ProposedContext, Roles
+from listener.registry import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    STORAGE_SOP_CLASSES,
+    TRANSFER_SYNTAXES,
+)
 
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"  # Push Model (PS3.4 J.3)
-IMPLEMENTATION_CLASS_UID = derived_uid("implementation", "egfr-dls")
-IMPLEMENTATION_VERSION_NAME = f"EGFRDLS_{PRODUCT_VERSION}"[:16]
-
-# Not syntaxes of an instance that can be stored: pixels behind a URL, and real-time video (PS3.5 A.6, A.7, A.9).
-_NOT_STORED = {
-    JPIPHTJ2KReferenced,
-    JPIPHTJ2KReferencedDeflate,
-    SMPTEST211020UncompressedProgressiveActiveVideo,
-    SMPTEST211020UncompressedInterlacedActiveVideo,
-    SMPTEST211030PCMDigitalAudio,
-}
-TRANSFER_SYNTAXES = frozenset(str(uid) for uid in AllTransferSyntaxes if uid not in _NOT_STORED)
-LITTLE_ENDIAN = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})  # implicit, explicit
+LITTLE_ENDIAN = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +33,7 @@ class Supported:
 SUPPORTED: dict[str, Supported] = {
     VERIFICATION: Supported(),
     STORAGE_COMMITMENT: Supported(LITTLE_ENDIAN, Roles(scu=True, scp=False)),
-    **{str(context.abstract_syntax): Supported() for context in AllStoragePresentationContexts},
+    **dict.fromkeys(STORAGE_SOP_CLASSES, Supported()),
 }
 
 

@@ -6,22 +6,10 @@ import io
 from functools import lru_cache
 from itertools import product
 
-from pydicom import dcmread
-from pydicom.uid import (
-    Comprehensive3DSRStorage,
-    ComprehensiveSRStorage,
-    DeflatedExplicitVRLittleEndian,
-    EncapsulatedPDFStorage,
-    EnhancedSRStorage,
-    MultiFrameTrueColorSecondaryCaptureImageStorage,
-    ParametricMapStorage,
-    SecondaryCaptureImageStorage,
-    SegmentationStorage,
-)
-
 from egfr_dls.biomarkers import RULES
 from egfr_dls.study import ReceivedInstance
 from egfr_dls.uids import CODING_SCHEME_UID, OBJECT_KINDS, series_uid
+from listener.registry import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, SEGMENTATION_STORAGE
 
 # Of an instance this much is looked at, whatever its size: (0008,010C) and (0062,0002) stand before frames and pixels.
 FRONT_BYTES = 4 * 1024**2
@@ -29,14 +17,14 @@ _SCHEME = CODING_SCHEME_UID.encode()
 # Classes that any version of us may have sent. What a scanner made is never searched for our coding scheme.
 _OF_OURS = frozenset(
     {
-        ComprehensiveSRStorage,
-        Comprehensive3DSRStorage,
-        EnhancedSRStorage,
-        SegmentationStorage,
-        SecondaryCaptureImageStorage,
-        MultiFrameTrueColorSecondaryCaptureImageStorage,
-        EncapsulatedPDFStorage,
-        ParametricMapStorage,
+        "1.2.840.10008.5.1.4.1.1.88.33",  # ComprehensiveSRStorage
+        "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive3DSRStorage
+        "1.2.840.10008.5.1.4.1.1.88.22",  # EnhancedSRStorage
+        "1.2.840.10008.5.1.4.1.1.66.4",  # SEGMENTATION_STORAGE
+        "1.2.840.10008.5.1.4.1.1.7",  # SecondaryCaptureImageStorage
+        "1.2.840.10008.5.1.4.1.1.7.4",  # MultiFrameTrueColorSecondaryCaptureImageStorage
+        "1.2.840.10008.5.1.4.1.1.104.1",  # EncapsulatedPDFStorage
+        "1.2.840.10008.5.1.4.1.1.30",  # ParametricMapStorage
     }
 )
 
@@ -80,8 +68,10 @@ def _is_corrected_seg(entry: ReceivedInstance, front: bytes) -> bool:
 
     One that is deflated is not looked into: inflated it may be a thousand times as large.
     """
-    if entry.sop_class_uid != SegmentationStorage or entry.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+    if entry.sop_class_uid != SEGMENTATION_STORAGE or entry.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         return False
+    from pydicom import dcmread  # a third of the process's memory, and this is rare
+
     try:
         ds = dcmread(io.BytesIO(front), stop_before_pixels=True, specific_tags=["SegmentSequence"])
         types = {str(item.get("SegmentAlgorithmType", "AUTOMATIC")) for item in ds.get("SegmentSequence", [])}

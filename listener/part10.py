@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
+from egfr_dls.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _PREFIX = bytes(128) + b"DICM"
 _GROUP_LENGTH = struct.Struct("<HH2sHI")  # (0002,0000) UL
@@ -26,10 +26,7 @@ def _uid(number: int, uid: str) -> bytes:
     return _element(number, b"UI", uid, b"\0")  # PS3.5 6.2: padded with NULL
 
 
-# who wrote the file: the library whose name our associations bear (PS3.7 D.3.3.2)
-_IMPLEMENTATION = _uid(0x0012, PYNETDICOM_IMPLEMENTATION_UID) + _element(
-    0x0013, b"SH", PYNETDICOM_IMPLEMENTATION_VERSION, b" "
-)
+_IMPLEMENTATION = _uid(0x0012, IMPLEMENTATION_CLASS_UID) + _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME, b" ")
 
 
 def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:

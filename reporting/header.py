@@ -12,15 +12,14 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from egfr_dls import PRODUCT_NAME, PRODUCT_VERSION, codes
+from egfr_dls import PRODUCT_NAME, codes
 from egfr_dls.findings import ModelUse
-from egfr_dls.uids import CODING_SCHEME_UID, OBJECT_KINDS, derived_uid
+from egfr_dls.uids import CODING_SCHEME_UID, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, OBJECT_KINDS
 from reporting.context import ReportContext
 from reporting.identity import MODEL_NAME, device, kind_series_uid, object_uid
 from reporting.source_header import UTF_8
 from reporting.wording import series_description
 
-IMPLEMENTATION_CLASS_UID = derived_uid("implementation", PRODUCT_NAME)
 DIGEST_DIGITS = 24  # of a digest in Software Versions (0018,1020): LO holds 64 characters, the whole does not fit
 MODALITIES: dict[str, str] = {"report": "SR", "roi": "SEG", "pages": "OT"}
 
@@ -132,5 +131,5 @@ def _file_meta(ds: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = f"EGFRDLS_{PRODUCT_VERSION}"[:16]
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     return meta

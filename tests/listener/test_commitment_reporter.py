@@ -23,8 +23,8 @@ from egfr_dls.ledger.schema import association, commitment
 from egfr_dls.settings import Settings
 from egfr_dls.spool.contract import CommitmentRequested
 from listener import commitment_outcome, commitment_reporter
-from listener.commitment_outcome import BACK_OFF_CAP_SECONDS, back_off_seconds
-from listener.commitment_reporter import Address, Reporter, address_of
+from listener.commitment_outcome import BACK_OFF_CAP_SECONDS, Address, back_off_seconds
+from listener.commitment_reporter import Reporter, address_of
 from tests.listener.requester import EXPLICIT, IMPLICIT, Requester, as_bytes, free_port, listening, request
 from tests.system.waiting import wait_until
 
