@@ -108,6 +108,20 @@ class PatientFinding:
 
 
 @dataclass(frozen=True)
+class PriorFinding:
+    """An earlier result of the same patient. ``study_date`` is ISO 8601; ``source`` is the ledger of this node."""
+
+    study_date: str
+    egfr_dls: float
+    pdl1_dls: float | None
+    source: str
+    demonstration: bool
+    model: str  # name and version
+    model_sha256: str
+    cut_off: float
+
+
+@dataclass(frozen=True)
 class StudyFindings:
     """What one run of one biomarker found in one study.
 
@@ -132,6 +146,7 @@ class StudyFindings:
     images_read: tuple[str, ...] = ()
     reference_sop_instance_uid: str | None = None  # whose patient and study modules the objects copy
     timings_seconds: dict[str, float] = field(default_factory=dict)
+    priors: tuple[PriorFinding, ...] = ()  # by study date
 
     @property
     def demonstration(self) -> bool:
@@ -164,6 +179,7 @@ LESION_KEYS = (
     "egfr_dls", "pdl1_dls", "slice_sd", "reason", "roi_sop_instance_uid", "roi_number", "roi_description",
     "roi_drawn_by", "roi_drawn_at", "roi_instead_of",
 )  # fmt: skip
+PRIOR_KEYS = ("study_date", "egfr_dls", "pdl1_dls", "source", "demonstration", "model")
 MODEL_KEYS = ("name", "version", "sha256", "status")
 
 
@@ -189,6 +205,7 @@ def result_document(findings: StudyFindings, analysed_at: str, objects: tuple[Ob
         ],
         "patient": facts["patient"] | {"caveats": list(findings.patient.caveats)},
         "warnings": list(facts["warnings"]),
+        "priors": [{k: prior[k] for k in PRIOR_KEYS} for prior in facts["priors"]],
         "objects": [asdict(o) for o in objects],
         "timings_seconds": findings.timings_seconds,
     }
@@ -211,6 +228,7 @@ def _findings(d: dict[str, Any]) -> StudyFindings:
             "patient": _patient(d["patient"]),
             "warnings": tuple(Remark(**w) for w in d["warnings"]),
             "images_read": tuple(d["images_read"]),
+            "priors": tuple(PriorFinding(**p) for p in d.get("priors", ())),
         }
     )
 

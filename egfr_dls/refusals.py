@@ -87,6 +87,7 @@ class WarningCode(StrEnum):
     TRACER_NOT_STATED = "TRACER_NOT_STATED"
     HISTOLOGY_UNKNOWN = "HISTOLOGY_UNKNOWN"
     OUTSIDE_TRAINING_DOMAIN = "OUTSIDE_TRAINING_DOMAIN"
+    SERIES_FETCHED = "SERIES_FETCHED"
 
 
 # Scale-type failures: a stored ROI may still be scored, because the network input does not depend on the

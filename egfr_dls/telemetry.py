@@ -33,7 +33,7 @@ ALLOWED_KEYS = frozenset(
         "event", "level", "timestamp", "stage", "worker", "study_key", "association", "biomarker", "action", "state",
         "code", "kind", "reason", "status", "destination", "count", "attempts", "port", "seconds", "days", "revision",
         "pid", "exit_code", "error_class", "error_code", "frames", "model", "model_status", "runtime", "version",
-        "peers", "logger", "dropped_keys",
+        "peers", "source", "logger", "dropped_keys",
     }
 )  # fmt: skip
 

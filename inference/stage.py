@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 from pydicom.dataset import Dataset
@@ -15,7 +16,7 @@ from egfr_dls.biomarkers import enabled_rules
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.findings import FindingStatus, StudyFindings
 from egfr_dls.job_loop import Clock
-from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies
+from egfr_dls.ledger import Tx, deliveries, instances, jobs, patients, results, studies
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings import Settings
@@ -26,6 +27,7 @@ from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext
 from inference.biomarkers.contract import Biomarker
 from inference.biomarkers.registry import BIOMARKERS, load_scorers
 from inference.engine.gate import Scorer
+from inference.history import History, history, with_history
 from inference.read.part10 import read_part10
 from inference.read.series import group_series
 from inference.study_analysis import Analysis, analyse_study
@@ -66,7 +68,7 @@ class InferenceHandler:
         with structlog.contextvars.bound_contextvars(study_key=key, biomarker=biomarker.name):
             started = time.perf_counter()
             try:
-                analysis, content = self._analyse(job, biomarker)
+                analysis, content, known = self._analyse(job, biomarker)
             except StudyRefusedError as error:
                 return self._refused_unread(job, error)
             refusal = analysis.findings.refusal
@@ -77,10 +79,10 @@ class InferenceHandler:
                 seconds=round(time.perf_counter() - started, 3),
             )
         evidence = self._store.objects.put(analysis.evidence.to_bytes())
-        return lambda tx: self._write(tx, job, content, analysis.findings, evidence)
+        return lambda tx: self._write(tx, job, content, analysis.findings, evidence, known)
 
-    def _analyse(self, job: Job, biomarker: Biomarker) -> tuple[Analysis, Content]:
-        """Return the analysis, and the instances that it is of."""
+    def _analyse(self, job: Job, biomarker: Biomarker) -> tuple[Analysis, Content, History]:
+        """Return the analysis, the instances that it is of, and what the ledger knew beside them."""
         self._progress("spool")
         with self._store.ledger.read() as tx:
             places = instances.locations(tx, job.study_instance_uid)
@@ -99,7 +101,9 @@ class InferenceHandler:
             refuse_as=refuse_as,
             progress=self._progress,
         )
-        return analysis, content
+        with self._store.ledger.read() as tx:
+            known = history(tx, analysis.findings, datasets, self._store.site_key)
+        return replace(analysis, findings=with_history(analysis.findings, known)), content, known
 
     def _read(self, places: Mapping[str, SpoolRef]) -> tuple[list[Dataset], StudyRefusedError | None]:
         """Return what can be read, and the refusal of the first instance that cannot.
@@ -129,12 +133,14 @@ class InferenceHandler:
 
         return effect
 
-    def _write(self, tx: Tx, job: Job, content: Content, found: StudyFindings, evidence: str) -> None:
+    def _write(self, tx: Tx, job: Job, content: Content, found: StudyFindings, evidence: str, known: History) -> None:
         now, uid = self._clock(), job.study_instance_uid
         if studies.state(tx, uid) != StudyState.COMPLETE or instances.content_digest_rows(tx, uid) != content:
             jobs.cancel(tx, job)  # more of the study came meanwhile: a result of a part never leaves
             get_logger().info("analysis_superseded", study_key=studies.study_key(self._store.site_key, uid))
             return
+        if known.whose is not None:
+            patients.enter(tx, uid, known.whose)
         document, dedup = found.to_json(), findings_dedup(found)
         added = results.add_findings(tx, uid, found.biomarker or "", dedup, document, evidence, job.created_at)
         state = StudyState.SCORED if found.status is FindingStatus.SCORED else StudyState.REFUSED

@@ -21,6 +21,7 @@ class WaitReason(StrEnum):
     INTERRUPTED = "interrupted"
     PAIR_MISSING = "pair_missing"
     RELEASED = "released"  # analysed before, given up by retention, and not all of it has come again
+    FETCHING = "fetching"  # the sources are being asked for what it lacks
     OPERATOR = "operator"  # force_action = "wait": `egfr-dls studies force` ends it
 
 
@@ -45,10 +46,23 @@ class NotApplicable:
     """No biomarker asks for it."""
 
 
-Decision = Wait | Complete | NotApplicable
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask the sources for what it lacks, before anything else is decided."""
 
 
-def decide(study: StudySnapshot, now: float, settings: Study, rules: Sequence[BiomarkerRule] = RULES) -> Decision:
+Decision = Wait | Complete | NotApplicable | Fetch
+ROI_MODALITIES = frozenset({"SEG", "RTSTRUCT"})
+
+
+def decide(
+    study: StudySnapshot,
+    now: float,
+    settings: Study,
+    rules: Sequence[BiomarkerRule] = RULES,
+    *,
+    may_fetch: bool = False,
+) -> Decision:
     """Decide what happens to a study that receives, all of whose records are indexed. The first line that holds decides.
 
     Parameters
@@ -57,8 +71,10 @@ def decide(study: StudySnapshot, now: float, settings: Study, rules: Sequence[Bi
         UTC seconds
     rules
         those of the enabled biomarkers; the first one that the study asks for counts
+    may_fetch
+        there are sources to ask
     """
-    rule = next((r for r in rules if any(s.modality == r.asks_for for s in study.series)), None)
+    rule = asked_rule(study, rules)
     if study.open_associations:
         return Wait(WaitReason.OPEN_ASSOCIATION)
     if now < (quiet_from := study.last_instance_at + settings.quiet_seconds):
@@ -67,13 +83,31 @@ def decide(study: StudySnapshot, now: float, settings: Study, rules: Sequence[Bi
         return NotApplicable()  # a later instance reopens it
     if study.released:
         return Wait(WaitReason.RELEASED)  # its result stands: a part of it would be refused in its place
+    if may_fetch and study.fetching_until is None and lacking(study, rule):
+        return Fetch()
+    if study.fetching_until is not None and now < study.fetching_until:
+        return Wait(WaitReason.FETCHING, study.fetching_until)
     if _has_pair(study, rule) and not study.interrupted:
         return Complete(rule.name)
     if now < (forced_at := study.first_seen_at + settings.force_seconds):
         return Wait(WaitReason.INTERRUPTED if study.interrupted else WaitReason.PAIR_MISSING, forced_at)
+    if rule.needs <= {s.modality for s in study.series} and not study.interrupted:
+        return Complete(rule.name)  # in several frames of reference: no better CT has come, registration serves
     if settings.force_action == "wait":
         return Wait(WaitReason.OPERATOR)
     return Complete(rule.name, settings.force_action)
+
+
+def asked_rule(study: StudySnapshot, rules: Sequence[BiomarkerRule]) -> BiomarkerRule | None:
+    """Return the rule of the biomarker that a study asks for."""
+    return next((r for r in rules if any(s.modality == r.asks_for for s in study.series)), None)
+
+
+def lacking(study: StudySnapshot, rule: BiomarkerRule) -> frozenset[str]:
+    """Return the modalities of which a study lacks something: of its pair, or the end of a transfer; or a region of interest."""
+    images = frozenset[str]() if _has_pair(study, rule) and not study.interrupted else rule.needs
+    roi = frozenset[str]() if any(s.modality in ROI_MODALITIES for s in study.series) else ROI_MODALITIES
+    return images | roi
 
 
 def _has_pair(study: StudySnapshot, rule: BiomarkerRule) -> bool:

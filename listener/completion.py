@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 
 from egfr_dls.biomarkers import enabled_rules
-from egfr_dls.ledger import Ledger, Tx, completion, studies
+from egfr_dls.ledger import Ledger, Tx, completion, retrievals, studies
 from egfr_dls.settings import Settings
 from egfr_dls.study import StudyState
 from egfr_dls.telemetry import get_logger
-from listener.completeness import Complete, Decision, NotApplicable, Wait, decide
+from listener.completeness import Complete, Decision, Fetch, NotApplicable, Wait, decide
+
+GRACE_SECONDS = 60.0  # over what a source may take: its turn has to come, and what it gave to be indexed
 
 
 class Completion:
-    """Moves studies out of RECEIVING."""
+    """Moves studies out of RECEIVING, or has the sources asked for what they lack."""
 
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._ledger = ledger
@@ -24,7 +26,7 @@ class Completion:
         self._rules = enabled_rules(settings)
 
     def apply(self, now: float) -> float:
-        """Decide on every study that receives, each that leaves RECEIVING in a transaction of its own.
+        """Decide on every study that receives; each that does not wait in a transaction of its own.
 
         The caller has indexed every record. ``now`` is UTC seconds.
 
@@ -41,7 +43,7 @@ class Completion:
         return min((d.until for d in decisions.values() if isinstance(d, Wait)), default=math.inf)
 
     def _decide(self, snapshot: studies.StudySnapshot, now: float) -> Decision:
-        return decide(snapshot, now, self._settings.study, self._rules)
+        return decide(snapshot, now, self._settings.study, self._rules, may_fetch=bool(self._settings.sources))
 
     def _apply_one(self, tx: Tx, study_instance_uid: str, now: float) -> None:
         if studies.state(tx, study_instance_uid) is not StudyState.RECEIVING:
@@ -53,6 +55,9 @@ class Completion:
                 get_logger().info(
                     "study_complete" if new else "study_unchanged", study_key=key, biomarker=biomarker, action=forced
                 )
+            case Fetch():
+                patience = [(s.name, s.max_seconds + GRACE_SECONDS) for s in self._settings.sources]
+                retrievals.ask(tx, study_instance_uid, patience, now)
             case NotApplicable():
                 studies.move(tx, study_instance_uid, StudyState.NOT_APPLICABLE, now)
                 get_logger().info("study_not_applicable", study_key=key)

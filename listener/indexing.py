@@ -17,6 +17,7 @@ from listener.completion import Completion
 from listener.intake import Intake
 from listener.neighbours import Neighbours
 from listener.retention import Retention
+from listener.retrieve import Retriever
 
 TICK_SECONDS = 0.5  # between two ticks at most; while instances stream in, it takes that many at once
 GAP_SECONDS = 0.05  # at least: ends of associations in quick succession are entered together
@@ -44,7 +45,9 @@ def main(settings: Settings, listener: str, bell: Bell, opened: Callable[[], Non
     with open_store(settings, listener) as store:
         opened()
         indexer = indexer_of(settings, store, listener)
-        with Reporter(settings, store.ledger, listener).running():
+        reporter = Reporter(settings, store.ledger, listener)
+        retriever = Retriever(settings, store.ledger, store.spool, listener)
+        with reporter.running(), retriever.running():
             indexer.recover(bell, started_at)
             indexer.run(bell)
 

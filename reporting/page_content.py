@@ -184,8 +184,8 @@ def _lesion_line(context: ReportContext, lesion: LesionFinding) -> Line:
 def _caution_lines(context: ReportContext) -> Iterator[Line]:
     for warning in context.findings.warnings:
         yield Line(wording.remark_sentence(warning), Tone.CAUTION)
-    for caveat in wording.caveats(context.findings):
-        yield Line(caveat, Tone.SMALL)
+    for sentence in (*wording.prior_sentences(context.findings), *wording.caveats(context.findings)):
+        yield Line(sentence, Tone.SMALL)
 
 
 def _refusal_column(context: ReportContext) -> Iterator[Line | ScoreBar]:

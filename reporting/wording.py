@@ -17,6 +17,7 @@ DEMONSTRATION_SENTENCE = (
     "DEMONSTRATION, not a patient result: the network was trained on phantoms and says nothing about the patient."
 )
 NOT_MOLECULAR = "An image score is not a molecular test and does not replace one."
+NO_TREND = "A change of EGFR-DLS between two studies has no validated meaning."
 NOT_SCORED = "NOT SCORED"
 NOT_DIAGNOSTIC_MAP = "Activation maps (Grad-CAM) are not diagnostic."
 
@@ -185,6 +186,19 @@ def caveats(findings: StudyFindings) -> tuple[str, ...]:
     return tuple(caveat for caveat in findings.patient.caveats if caveat != RESEARCH_USE)
 
 
+def prior_sentences(findings: StudyFindings) -> tuple[str, ...]:
+    """Return the earlier scores of the patient, oldest first, and what must not be read into them; or nothing."""
+    if not findings.priors:
+        return ()
+    sha256 = findings.model.sha256 if findings.model else ""
+    shown = (
+        f"{prior.study_date} {score_text(prior.egfr_dls, prior.cut_off)}"
+        f" ({'' if prior.model_sha256 == sha256 else 'another network, not comparable: '}{prior.model})"
+        for prior in findings.priors
+    )
+    return (f"Earlier EGFR-DLS: {'; '.join(shown)}.", NO_TREND)
+
+
 def limitations(findings: StudyFindings) -> tuple[str, ...]:
     """Return everything a reader must know beside the number, in the order of weight."""
     demonstration = (DEMONSTRATION_SENTENCE,) if findings.demonstration else ()
@@ -194,5 +208,6 @@ def limitations(findings: StudyFindings) -> tuple[str, ...]:
         *unscored_lesions(findings),
         *(roi_sentence(lesion) for lesion in findings.lesions),
         *(remark_sentence(warning) for warning in findings.warnings),
+        *prior_sentences(findings),
         *caveats(findings),
     )

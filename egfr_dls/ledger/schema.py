@@ -217,6 +217,41 @@ commitment = Table(
     Column("reason", String(64), nullable=False, default=""),  # named cause, never free text of a peer
 )
 
+retrieval = Table(
+    "retrieval",  # what is asked of the sources: once for a study and source, whatever comes of it
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("source", String(64), primary_key=True),
+    Column("position", Integer, nullable=False),  # of the source among the others
+    Column("state", String(8), nullable=False, index=True),  # egfr_dls.ledger.retrievals.RetrievalState
+    Column("waits_until", Float, nullable=False),  # the study waits for the first round, but no longer
+    Column("due_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("holder", String(100)),  # the listener that is asking now
+    Column("lease_until", Float, nullable=False, default=0.0),
+    Column("reason", String(64), nullable=False, default=""),  # named cause, never free text of a source
+)
+
+fetched_series = Table(
+    "fetched_series",
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", String(64), primary_key=True),
+    Column("source", String(64), primary_key=True),
+    Column("modality", String(16), nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("fetched_at", Float, nullable=False),
+)
+
+patient_study = Table(
+    "patient_study",  # which studies with results are of one patient; the patient is a keyed hash
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("patient_key", String(32), nullable=False, index=True),
+    Column("study_date", String(8), nullable=False),  # Study Date (0008,0020)
+    Column("study_time", String(16), nullable=False),  # Study Time (0008,0030)
+)
+
 audit = Table(
     "audit",
     metadata,

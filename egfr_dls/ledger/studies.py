@@ -11,6 +11,7 @@ from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.errors import UsageError
+from egfr_dls.ledger import retrievals
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.schema import association, association_study, audit, instance, job, released_study, series, study
 from egfr_dls.study import TRANSITIONS, StudyState
@@ -29,7 +30,8 @@ class StudySnapshot:
     """What completeness decides from. Times are UTC seconds.
 
     ``interrupted``: the last association that brought instances of this study did not end in order. ``released``: its
-    instances were given up by retention, and fewer have come again.
+    instances were given up by retention, and fewer have come again. ``fetching_until``: how long it waits for its sources;
+    0 when that is over, None when none was asked.
     """
 
     study_instance_uid: str
@@ -39,6 +41,7 @@ class StudySnapshot:
     first_seen_at: float
     last_instance_at: float
     released: bool = False
+    fetching_until: float | None = None
 
 
 def study_key(site_key: bytes, study_instance_uid: str) -> str:
@@ -138,6 +141,7 @@ def snapshot(tx: Tx, study_instance_uid: str) -> StudySnapshot:
         first_seen_at=row.first_seen_at,
         last_instance_at=row.last_instance_at,
         released=released_at(tx, study_instance_uid) is not None,
+        fetching_until=retrievals.waits_until(tx, study_instance_uid),
     )
 
 

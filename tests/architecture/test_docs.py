@@ -78,7 +78,8 @@ SECTIONS = {
     "listener": "`[listener]`", "listener.peers": "`[listener]`", "listener.tls": "`[listener.tls]`",
     "study": "`[study]`", "storage": "`[storage]`", "storage.s3": "`[storage]`",
     "ledger": "`[ledger]`", "inference": "`[inference]`", "biomarkers.pet_ct_egfr": "`[biomarkers.pet_ct_egfr]`",
-    "reporting": "`[reporting]`", "destinations": "`[[destinations]]`", "sources": "`[[sources]]`", "http": "`[http]`",
+    "reporting": "`[reporting]`", "destinations": "`[[destinations]]`",
+    "sources": "`[[sources]]`", "sources": "`[[sources]]`", "http": "`[http]`",
     "logging": "`[logging]`",
 }  # fmt: skip
 

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from egfr_dls.evidence import EvidenceImages, LesionEvidence
 from egfr_dls.findings import (
+    PRIOR_KEYS,
     RESULT_SCHEMA,
     FindingStatus,
     LesionFinding,
     ModelUse,
     ObjectEntry,
     PatientFinding,
+    PriorFinding,
     SeriesFinding,
     SliceFinding,
     StudyFindings,
@@ -31,7 +33,7 @@ from egfr_dls.study import Pathway, RoiSource
 # result.json, schema egfr-dls-result/1: the operator's contract; keys are only added.
 DOCUMENT_KEYS = {
     "schema", "product_version", "analysed_at", "study_instance_uid", "biomarker", "status", "partial", "refusal", "model",
-    "companion_model", "series", "lesions", "patient", "warnings", "objects", "timings_seconds",
+    "companion_model", "series", "lesions", "patient", "warnings", "priors", "objects", "timings_seconds",
 }  # fmt: skip
 LESION_KEYS = {
     "label", "roi_source", "confirmed", "tracking_uid", "volume_ml", "suv_max", "suv_mean", "mtv_ml", "tlg_g", "egfr_dls",
@@ -84,6 +86,10 @@ findings = st.builds(
     configuration_sha256=texts,
     images_read=st.lists(texts, max_size=3).map(tuple),
     timings_seconds=st.dictionaries(texts, numbers, max_size=2),
+    priors=st.lists(
+        st.builds(PriorFinding, texts, numbers, st.none() | numbers, texts, st.booleans(), texts, texts, numbers),
+        max_size=2,
+    ).map(tuple),
 )
 SCORED = StudyFindings(
     "0.1.0", "1.2", "pet_ct_egfr", FindingStatus.SCORED, False, None,
@@ -119,6 +125,7 @@ def test_document_has_the_keys_of_the_contract_and_is_strict_json(found: StudyFi
     assert read["patient"].keys() == PATIENT_KEYS
     assert all(s.keys() == {"series_instance_uid", "modality", "role", "reason"} for s in read["series"])
     assert all(w.keys() == {"code", "message"} for w in read["warnings"])
+    assert all(p.keys() == set(PRIOR_KEYS) for p in read["priors"])
     assert read["objects"][0].keys() == {"kind", "path", "sop_class_uid", "sop_instance_uid"}
     assert read["model"] is None or read["model"].keys() == {"name", "version", "sha256", "status"}
 

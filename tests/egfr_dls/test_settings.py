@@ -52,7 +52,7 @@ def test_unknown_key_is_an_error_that_names_the_nearest_known_one(tmp_path: Path
 @pytest.mark.parametrize("key", sorted(NOT_IN_THIS_VERSION))
 def test_key_of_a_later_version_is_refused_by_name(tmp_path: Path, key: str) -> None:
     section, _, name = key.rpartition(".")
-    if section in ("destinations", "listener.peers"):
+    if section in ("destinations", "sources", "listener.peers"):
         text = f"[[{section}]]\n{name} = true\n"
     else:
         text = f"[{section}]\n{name} = true\n" if section else f"[{name}]\nx = 1\n"

@@ -218,3 +218,20 @@ def test_evidence_lies_beside_the_findings(bench: Bench) -> None:
 def test_key_of_a_run_changes_with_all_that_a_report_depends_on(change: dict[str, Any]) -> None:
     assert findings_dedup(replace(SCORED, **change)) != findings_dedup(SCORED)
     assert findings_dedup(replace(SCORED, timings_seconds={"x": 1.0})) == findings_dedup(SCORED)
+
+
+def test_the_next_study_of_the_patient_shows_this_result(bench: Bench) -> None:
+    for number, date in ((1, "20250101"), (2, "20250601")):
+        study = small_study(number, PatientID="4711", StudyDate=date)
+        bench.receive(study)
+        with bench.store.ledger.begin() as tx:
+            completion.complete(tx, study_uid(number), "pet_ct_egfr", None, bench.settings, NOW)
+        bench.infer()
+    first = bench.found()
+    with bench.store.ledger.read() as tx:
+        row = results.newest(tx, study_uid(2))
+    assert row is not None
+    assert first is not None
+    assert first.priors == ()
+    (prior,) = StudyFindings.from_json(row.document).priors
+    assert (prior.study_date, prior.egfr_dls) == ("2025-01-01", first.patient.egfr_dls)

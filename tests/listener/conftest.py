@@ -29,7 +29,7 @@ def patient_senders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def patient(send: Callable[..., Dataset]) -> Callable[..., Dataset]:
     def sent(assoc: Association, *what: Any, **how: Any) -> Dataset:
-        if assoc.is_established:
+        if assoc.is_established and assoc.is_requestor:  # the other side sends from its reactor (C-GET)
             paused(assoc)
         return send(assoc, *what, **how)
 

@@ -9,7 +9,7 @@ import pytest
 
 from egfr_dls.ledger.studies import SeriesSnapshot, StudySnapshot
 from egfr_dls.settings import Study
-from listener.completeness import Complete, Decision, NotApplicable, Wait, WaitReason, decide
+from listener.completeness import Complete, Decision, Fetch, NotApplicable, Wait, WaitReason, decide
 
 FRAME, OTHER = "1.2.3", "1.2.4"
 CT, PT = SeriesSnapshot("CT", FRAME), SeriesSnapshot("PT", FRAME)
@@ -44,6 +44,10 @@ def series(*pairs: tuple[str, str]) -> tuple[SeriesSnapshot, ...]:
         ({"series": (PT,)}, FORCE, Complete("pet_ct_egfr", "refuse")),
         ({"series": series(("CT", OTHER), ("PT", FRAME))}, QUIET, Wait(WaitReason.PAIR_MISSING, FORCE)),
         ({"series": series(("CT", ""), ("PT", ""))}, QUIET, Wait(WaitReason.PAIR_MISSING, FORCE)),  # no frame in common
+        # at the force time no CT of the PET's frame has come, and registration serves
+        ({"series": series(("CT", OTHER), ("PT", FRAME))}, FORCE, Complete("pet_ct_egfr")),
+        ({"series": series(("CT", ""), ("PT", ""))}, FORCE, Complete("pet_ct_egfr")),
+        ({"series": series(("CT", OTHER), ("PT", FRAME)), "interrupted": True}, FORCE, Complete("pet_ct_egfr", "refuse")),
         # at the force time, but still arriving one association at a time
         ({"series": (PT,), "last_instance_at": FORCE - 1}, FORCE, Wait(WaitReason.QUIET_TIME, FORCE + 59)),
         # nothing asks for it
@@ -74,5 +78,45 @@ def test_what_happens_at_the_force_time_is_a_setting(action: Any, decision: Deci
     )
 
 
+@pytest.mark.parametrize("action", ["refuse", "score", "wait"])
+def test_a_pair_in_two_frames_is_no_half_study_at_the_force_time(action: Any) -> None:
+    study = replace(WHOLE, series=series(("CT", OTHER), ("PT", FRAME)))
+    assert decide(study, FORCE, SETTINGS.model_copy(update={"force_action": action})) == Complete("pet_ct_egfr")
+
+
 def test_a_biomarker_that_is_not_enabled_asks_for_nothing() -> None:
     assert decide(WHOLE, QUIET, SETTINGS, rules=()) == NotApplicable()
+
+
+SEG = SeriesSnapshot("SEG", FRAME)
+
+
+@pytest.mark.parametrize(
+    ("change", "now", "decision"),
+    [
+        ({"series": (PT,)}, QUIET, Fetch()),
+        ({"interrupted": True}, QUIET, Fetch()),
+        ({}, QUIET, Fetch()),  # no region of interest
+        ({"series": (CT, PT, SEG)}, QUIET, Complete("pet_ct_egfr")),
+        ({"series": (CT, PT, SEG), "interrupted": True}, QUIET, Fetch()),
+        ({"series": (PT, SeriesSnapshot("RTSTRUCT", ""))}, QUIET, Fetch()),
+        ({"series": (PT,)}, FORCE, Fetch()),  # before it is forced, too
+        # never while something comes, nor for what asks for nothing, nor for a part of what was analysed before
+        ({"series": (PT,)}, QUIET - 1, Wait(WaitReason.QUIET_TIME, QUIET)),
+        ({"series": (PT,), "open_associations": 1}, QUIET, Wait(WaitReason.OPEN_ASSOCIATION)),
+        ({"series": (CT,)}, QUIET, NotApplicable()),
+        ({"series": (PT,), "released": True}, QUIET, Wait(WaitReason.RELEASED)),
+        # under way, for its time
+        ({"series": (PT,), "fetching_until": 2000.0}, QUIET, Wait(WaitReason.FETCHING, 2000.0)),
+        ({"fetching_until": 2000.0}, QUIET, Wait(WaitReason.FETCHING, 2000.0)),
+        ({"series": (PT,), "fetching_until": 6000.0}, FORCE, Wait(WaitReason.FETCHING, 6000.0)),
+        # over, whatever came of it
+        ({"fetching_until": QUIET}, QUIET, Complete("pet_ct_egfr")),
+        ({"series": (PT,), "fetching_until": 0.0}, QUIET, Wait(WaitReason.PAIR_MISSING, FORCE)),
+        ({"series": (PT,), "fetching_until": 0.0}, FORCE, Complete("pet_ct_egfr", "refuse")),
+    ],
+)  # fmt: skip
+def test_where_there_are_sources_a_study_that_lacks_something_is_asked_about_once(
+    change: dict[str, Any], now: float, decision: Decision
+) -> None:
+    assert decide(replace(WHOLE, **change), now, SETTINGS, may_fetch=True) == decision

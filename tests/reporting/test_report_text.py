@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from egfr_dls.findings import PatientFinding
+from egfr_dls.findings import PatientFinding, PriorFinding
 from egfr_dls.refusals import Remark
 from egfr_dls.study import Pathway, RoiSource
 from inference.roi.propose_pet import GRID_MM
@@ -124,3 +124,18 @@ def test_no_reason_is_no_sentence() -> None:
 def test_a_proposal_names_the_grid_on_which_its_threshold_was_found() -> None:
     """SUVmax beside it is of the native grid, and differs."""
     assert f"on the {GRID_MM:g} mm search grid" in wording.roi_sentence(lesion_finding())
+
+
+def test_earlier_scores_are_a_time_line_that_claims_nothing() -> None:
+    model = scored_findings().model
+    assert model is not None
+    same = PriorFinding("2025-01-31", 0.49996, None, "ledger", False, "egfr 1.0.0", model.sha256, 0.5)
+    other = replace(same, study_date="2025-06-01", egfr_dls=0.6, model="other 2.0.0", model_sha256="00" * 32)
+    sentences = wording.prior_sentences(scored_findings(priors=(same, other)))
+    assert sentences == (
+        "Earlier EGFR-DLS: 2025-01-31 0.4999 (egfr 1.0.0); "
+        "2025-06-01 0.6000 (another network, not comparable: other 2.0.0).",
+        "A change of EGFR-DLS between two studies has no validated meaning.",
+    )
+    assert set(sentences) <= set(wording.limitations(scored_findings(priors=(same, other))))
+    assert wording.prior_sentences(scored_findings()) == ()

@@ -1,0 +1,71 @@
+"""One patient's earlier studies are found by a keyed hash; nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from egfr_dls.ledger import Ledger, Tx, patients, results, studies
+from egfr_dls.ledger.patients import MAX_EARLIER, PatientStudy, patient_key
+
+KEY = b"k" * 32
+BIOMARKER = "pet_ct_egfr"
+WHO = patient_key(KEY, "4711", "SITE")
+
+
+@pytest.fixture
+def tx(tmp_path: Path) -> Iterator[Tx]:
+    """A transaction over an empty ledger."""
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    with ledger.begin() as opened:
+        yield opened
+    ledger.close()
+
+
+def result(tx: Tx, study: str, date: str, document: str, *, who: str = WHO, time: str = "") -> None:
+    studies.ensure(tx, study, KEY, 0.0)
+    patients.enter(tx, study, PatientStudy(who, date, time))
+    results.add_findings(tx, study, BIOMARKER, document, document, "evidence", 0.0)
+
+
+def test_the_patient_is_a_hash_of_id_and_issuer_under_the_sites_key() -> None:
+    others = {patient_key(KEY, "4712", "SITE"), patient_key(KEY, "4711", ""), patient_key(b"x" * 32, "4711", "SITE")}
+    assert len({WHO, *others}) == 4
+    assert "4711" not in WHO
+    assert patient_key(KEY, "4711", "SITE") == WHO
+
+
+def test_earlier_studies_come_in_their_order_each_with_its_last_revision(tx: Tx) -> None:
+    result(tx, "3", "20250301", "third")
+    result(tx, "1", "20250101", "first")
+    result(tx, "2", "20250201", "second")
+    result(tx, "2", "20250201", "second, revised")
+    now = PatientStudy(WHO, "20250301", "120000")
+    assert patients.earlier(tx, "9", now, BIOMARKER) == [
+        ("20250101", "first"), ("20250201", "second, revised"), ("20250301", "third"),
+    ]  # fmt: skip
+
+
+def test_neither_the_study_itself_nor_later_ones_nor_other_patients_nor_biomarkers(tx: Tx) -> None:
+    result(tx, "1", "20250101", "itself")
+    result(tx, "2", "20250102", "later")
+    result(tx, "3", "20250101", "same moment", time="1000")
+    result(tx, "4", "20240101", "another's", who=patient_key(KEY, "4712", "SITE"))
+    now = PatientStudy(WHO, "20250101", "1000")
+    assert patients.earlier(tx, "1", now, BIOMARKER) == []
+    assert patients.earlier(tx, "9", PatientStudy(WHO, "20260101", ""), "another") == []
+
+
+def test_the_newest_count(tx: Tx) -> None:
+    for n in range(MAX_EARLIER + 5):
+        result(tx, f"1.{n}", f"202501{n + 1:02d}", str(n))
+    found = patients.earlier(tx, "9", PatientStudy(WHO, "20260101", ""), BIOMARKER)
+    assert [document for _, document in found] == [str(n) for n in range(5, MAX_EARLIER + 5)]
+
+
+def test_a_corrected_patient_id_takes_the_study_along(tx: Tx) -> None:
+    result(tx, "1", "20250101", "first")
+    patients.enter(tx, "1", PatientStudy(patient_key(KEY, "4712", "SITE"), "20250101", ""))
+    assert patients.earlier(tx, "9", PatientStudy(WHO, "20260101", ""), BIOMARKER) == []
