@@ -91,6 +91,7 @@ class _Upload:
         self._waiting: queue.Queue[Bytes | None] = queue.Queue(maxsize=1)
         self._abandoned = threading.Event()
         self._failure: Exception | None = None
+        self._is_stored = False
         self._thread = threading.Thread(target=self._run, args=(store,), name="spool-upload", daemon=True)
         self._thread.start()
 
@@ -108,15 +109,15 @@ class _Upload:
             except queue.Full:
                 continue
             return
-        raise self._failure or BucketError("the upload is over")
+        raise self._failure or BucketError("the upload ended before the object was stored")
 
     def finish(self, last: Bytes) -> None:
-        """Store the last part; the object is durable on return."""
+        """Store the last part; the object is durable on return, which takes the storage's word: no failure seen is not enough."""
         self.send(last)
         self.send(None)
         self._thread.join()
-        if self._failure:
-            raise self._failure
+        if not self._is_stored:
+            raise self._failure or BucketError("the upload ended before the object was stored")
 
     def abandon(self) -> None:
         """Have the storage forget the parts that it has."""
@@ -130,6 +131,7 @@ class _Upload:
     def _run(self, store: Callable[[Iterator[Bytes]], None]) -> None:
         try:
             store(self._parts())
+            self._is_stored = True
         except (BucketError, _AbandonedError) as error:
             self._failure = error
 
