@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -77,6 +77,8 @@ class Volume:
         SOP Instance UID (0008,0018) of each slice, in the order of z
     padding
         bool ``[z, y, x]``, true where the stored value was PixelPaddingValue (0028,0120); None: nowhere
+    stored_geometry
+        where the headers have the grid, when registration moved ``geometry`` into another frame of reference; None: there
     """
 
     voxels: FloatVolume
@@ -86,8 +88,16 @@ class Volume:
     frame_of_reference_uid: str
     sop_instance_uids: tuple[str, ...]
     padding: Mask | None = None
+    stored_geometry: Geometry | None = None
 
     def __post_init__(self) -> None:
         if self.voxels.shape != self.geometry.shape:
             raise ValueError(f"voxels {self.voxels.shape} do not fill the grid {self.geometry.shape}")
         self.voxels.setflags(write=False)
+
+    @property
+    def as_stored(self) -> Volume:
+        """The volume where its headers have it: what was drawn on it is read there."""
+        return (
+            self if self.stored_geometry is None else replace(self, geometry=self.stored_geometry, stored_geometry=None)
+        )

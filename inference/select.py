@@ -188,7 +188,11 @@ def _pets(series: Sequence[SeriesFacts], *, allow_phantoms: bool = False) -> _Ca
 
 
 def _cts(series: Sequence[SeriesFacts], pet: SeriesFacts | None) -> _Candidates:
-    return _candidates(series, "CT", _ct_rules(pet), lambda s: _ct_rank(s, pet))
+    """Return the best CT: on the PET's frame of reference, else one that registration can serve."""
+    here = _candidates(series, "CT", _ct_rules(pet), lambda s: _ct_rank(s, pet))
+    if here.left or pet is None:
+        return here
+    return _candidates(series, "CT", (*_STACK_RULES, _not_beside(pet)), lambda s: _ct_rank(s, None))
 
 
 def _candidates(series: Sequence[SeriesFacts], role: str, rules: Sequence[_Rule], rank: _Rank) -> _Candidates:
@@ -324,8 +328,7 @@ def _projection(s: SeriesFacts) -> Remark | None:
 
 
 def _ct_rules(pet: SeriesFacts | None) -> tuple[_Rule, ...]:
-    rules = (_phantom, _localizer, _class_is(CT, "CT Image Storage"), _secondary)
-    return rules if pet is None else (*rules, _same_frame(pet), _overlaps(pet))
+    return _STACK_RULES if pet is None else (*_STACK_RULES, _same_frame(pet), _overlaps(pet))
 
 
 def _localizer(s: SeriesFacts) -> Remark | None:
@@ -338,6 +341,9 @@ def _secondary(s: SeriesFacts) -> Remark | None:
     if "SECONDARY" not in s.image_type[1:2]:
         return None
     return Remark(NOT_SELECTED, "ImageType (0008,0008) is SECONDARY: a reformatted or captured image, not the scan")
+
+
+_STACK_RULES: tuple[_Rule, ...] = (_phantom, _localizer, _class_is(CT, "CT Image Storage"), _secondary)
 
 
 def _same_frame(pet: SeriesFacts) -> _Rule:
@@ -360,3 +366,9 @@ def _overlaps(pet: SeriesFacts) -> _Rule:
         return Remark(NOT_SELECTED, "ImagePositionPatient (0020,0032): it shares no slice position with the PET")
 
     return rule
+
+
+def _not_beside(pet: SeriesFacts) -> _Rule:
+    """Refuse a CT that shares the PET's frame of reference and lies elsewhere in it; one of another frame may lie anywhere."""
+    same, overlaps = _same_frame(pet), _overlaps(pet)
+    return lambda s: overlaps(s) if same(s) is None else None

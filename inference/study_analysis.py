@@ -14,13 +14,14 @@ from egfr_dls import PRODUCT_VERSION
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import FindingStatus, ModelUse, PatientFinding, SeriesFinding, StudyFindings
-from egfr_dls.refusals import RefusalCode, WarningCode
+from egfr_dls.refusals import RefusalCode, Remark, WarningCode
 from egfr_dls.settings import Settings
 from egfr_dls.volume import Volume
 from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext
 from inference.biomarkers.contract import Biomarker, Conclusion, StudyInputs
 from inference.biomarkers.pet_ct_egfr.grid import pet_onto_ct
 from inference.engine.gate import Scorer
+from inference.imaging.registration import estimated, register
 from inference.imaging.suv import SuvAssessment, assess_suv
 from inference.inputs import inputs_sha256, refused_inputs_sha256
 from inference.read.ct import read_ct
@@ -59,13 +60,14 @@ class _Run:
 
 @dataclass(frozen=True, eq=False)
 class _Images:
-    """The selected series as volumes. ``pet`` is on its own grid, ``pet_on_ct`` on the CT's."""
+    """The selected series as volumes, in the CT's frame of reference. ``pet`` is on its own grid, ``pet_on_ct`` on the CT's."""
 
     pet: Volume
     ct: Volume
     pet_on_ct: Volume
     suv: SuvAssessment
     reference: Dataset
+    warnings: tuple[Remark, ...] = ()
 
 
 def analyse_study(
@@ -118,9 +120,19 @@ def _read(series: Sequence[SeriesImages], selection: Selection, steps: Steps) ->
         suv = assess_suv(pet_slices(pet_series), rwv=claims)
     with steps.step("pixels"):
         pet, ct = read_pet(pet_series, suv.scale), read_ct(ct_series)
+    pet, warnings = _in_one_frame(pet, ct, steps)
     with steps.step("one grid"):
         pet_on_ct = pet_onto_ct(pet, ct)
-    return _Images(pet, ct, pet_on_ct, suv, pet_series.datasets[0])
+    return _Images(pet, ct, pet_on_ct, suv, pet_series.datasets[0], warnings)
+
+
+def _in_one_frame(pet: Volume, ct: Volume, steps: Steps) -> tuple[Volume, tuple[Remark, ...]]:
+    """Return the PET in the CT's frame of reference: as its headers have it, else by an estimate, which is said."""
+    if pet.frame_of_reference_uid and pet.frame_of_reference_uid == ct.frame_of_reference_uid:
+        return pet, ()
+    with steps.step("registration"):
+        registration = register(pet, ct)
+    return registration.moved(pet), (estimated(registration, pet, ct),)
 
 
 def _same_patient(pet: SeriesImages, ct: SeriesImages) -> None:
@@ -164,7 +176,7 @@ def _conclude(images: _Images, found: RoiResult, run: _Run) -> Conclusion:
 def _scored(
     images: _Images, found: RoiResult, conclusion: Conclusion, series: tuple[SeriesFinding, ...], run: _Run
 ) -> Analysis:
-    warnings = tuple(dict.fromkeys((*images.suv.warnings, *found.warnings, *conclusion.warnings)))
+    warnings = tuple(dict.fromkeys((*images.warnings, *images.suv.warnings, *found.warnings, *conclusion.warnings)))
     read = (images.pet, images.ct)
     findings = StudyFindings(
         product_version=PRODUCT_VERSION,

@@ -31,7 +31,7 @@ def volume_onto(
 
     ``outside`` is the value of voxels more than half a voxel beyond the source grid.
     """
-    return _resampled(_image(voxels.astype(np.float32, copy=False), source), target, interpolation, outside)
+    return _resampled(image_of(voxels.astype(np.float32, copy=False), source), target, interpolation, outside)
 
 
 def mask_onto(mask: Mask, source: Geometry, target: Geometry) -> Mask:
@@ -48,7 +48,7 @@ def mask_onto(mask: Mask, source: Geometry, target: Geometry) -> Mask:
     part = cropped(source, held)
     box = _box_around(part, target)
     if all(s.stop > s.start for s in box):
-        image = _image(mask[held].astype(np.uint8), part)
+        image = image_of(mask[held].astype(np.uint8), part)
         carried[box] = _resampled(image, cropped(target, box), Interpolation.NEAREST, 0).astype(np.bool_)
     return carried
 
@@ -93,7 +93,8 @@ def _box_around(part: Geometry, target: Geometry) -> Box:
     return z, y, x
 
 
-def _image(voxels: NDArray[Any], geometry: Geometry) -> Any:
+def image_of(voxels: NDArray[Any], geometry: Geometry) -> Any:
+    """Return an array ``[z, y, x]`` as an image of SimpleITK in its place in the patient."""
     image = sitk.GetImageFromArray(voxels)
     image.SetOrigin(geometry.origin_mm)
     image.SetSpacing(tuple(reversed(geometry.spacing_mm)))

@@ -24,6 +24,11 @@ from inference.read.series import SeriesImages
 POSITION_TOLERANCE_MM = 0.1  # headers round positions to 0.01 mm, and contour planes lie up to 0.04 mm off
 ORIENTATION_TOLERANCE = 1e-3  # of a unit vector's components; 0.5 mm over a field of 500 mm
 MAX_VOXELS = 2**30  # 4 GiB of float32; a whole body of 1,000 slices of 512 x 512 is a quarter
+MAX_ROWS_COLUMNS = 4096  # the finest CT has 2048
+# Grids beyond ask for more memory than their voxels once they are carried to another grid.
+SPACING_MM = (0.05, 50.0)
+MAX_PLANE_MM, MAX_STACK_MM = 1500.0, 3000.0  # the widest bore is 900 mm, the tallest patient below 2.5 m
+FARTHEST_MM = 1e5  # of a position from the origin
 LONGEST_QUOTE = 80
 
 # What every slice of a stack has once (PS3.3 C.7.6.3, C.7.6.2); checked before positions are looked at.
@@ -68,8 +73,8 @@ def stack_of(series: SeriesImages) -> Stack:
     Raises
     ------
     StudyRefusedError
-        ``GEOMETRY_MISMATCH``: a value is missing or no number, slices differ, or positions have gaps, duplicates or a
-        tilt; ``PIXELS_UNREADABLE``: more voxels than the product reads, or not one grey sample a pixel
+        ``GEOMETRY_MISMATCH``: a value is missing, no number or no length of a scanner, slices differ, or positions have
+        gaps, duplicates or a tilt; ``PIXELS_UNREADABLE``: more voxels than the product reads, or not one grey sample a pixel
     """
     first = series.datasets[0]
     _one_value(series)
@@ -84,6 +89,7 @@ def stack_of(series: SeriesImages) -> Stack:
     spacing_z = _slice_spacing(datasets, along[order])
     _no_tilt(datasets, positions[order], direction)
     shape = (len(datasets), rows, columns)
+    _fits_a_scanner(datasets[0], shape, (spacing_z, spacing_y, spacing_x))
     if np.prod(shape, dtype=np.int64) > MAX_VOXELS:
         raise StudyRefusedError(
             RefusalCode.PIXELS_UNREADABLE,
@@ -125,6 +131,10 @@ def _size(ds: Dataset) -> tuple[int, int]:
     for keyword, value in (("Rows", rows), ("Columns", columns)):
         if not value or value < 0:
             raise _mismatch(_found(ds, keyword), "a number above 0")
+        if value > MAX_ROWS_COLUMNS:
+            raise StudyRefusedError(
+                RefusalCode.PIXELS_UNREADABLE, f"{_found(ds, keyword)}. Needed: at most {MAX_ROWS_COLUMNS}."
+            )
     return rows or 0, columns or 0
 
 
@@ -133,6 +143,20 @@ def _grey(datasets: Sequence[Dataset]) -> None:
         for keyword in ("SamplesPerPixel", "NumberOfFrames"):
             if integer(ds, keyword) not in (None, 1):
                 raise StudyRefusedError(RefusalCode.PIXELS_UNREADABLE, f"{_found(ds, keyword)}. Needed: 1.")
+
+
+def _fits_a_scanner(ds: Dataset, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> None:
+    """Refuse a grid whose lengths no scanner has: carried to cubes of a few mm, it would fill the memory."""
+    keywords = ("ImagePositionPatient" if shape[0] > 1 else "SliceThickness", "PixelSpacing", "PixelSpacing")
+    least, most = SPACING_MM
+    for n, spacing, keyword, field in zip(
+        shape, spacing_mm, keywords, (MAX_STACK_MM, *[MAX_PLANE_MM] * 2), strict=True
+    ):
+        if not (least <= spacing <= most and n * spacing <= field):
+            raise _mismatch(
+                f"{_found(ds, keyword)}, which gives {n} voxels of {spacing:g} mm",
+                f"{least:g} to {most:g} mm, and {field:g} mm in all",
+            )
 
 
 def _pixel_spacing(ds: Dataset) -> tuple[float, float]:
@@ -147,8 +171,8 @@ def _direction(datasets: Sequence[Dataset]) -> NDArray[np.float64]:
     first, vectors = datasets[0], None
     for ds in datasets:
         values = numbers(ds, "ImageOrientationPatient", 6)
-        if values is None:
-            raise _mismatch(_found(ds, "ImageOrientationPatient"), "six numbers")
+        if values is None or max(map(abs, values)) > 1 + ORIENTATION_TOLERANCE:
+            raise _mismatch(_found(ds, "ImageOrientationPatient"), "six numbers, of two unit vectors")
         pair = np.array(values).reshape(2, 3)
         vectors = pair if vectors is None else vectors
         if np.abs(pair - vectors).max() > ORIENTATION_TOLERANCE:
@@ -167,8 +191,8 @@ def _direction(datasets: Sequence[Dataset]) -> NDArray[np.float64]:
 
 def _position(ds: Dataset) -> tuple[float, ...]:
     position = numbers(ds, "ImagePositionPatient", 3)
-    if position is None:
-        raise _mismatch(_found(ds, "ImagePositionPatient"), "three numbers, mm")
+    if position is None or max(map(abs, position)) > FARTHEST_MM:
+        raise _mismatch(_found(ds, "ImagePositionPatient"), f"three numbers, mm, at most {FARTHEST_MM:g}")
     return position
 
 

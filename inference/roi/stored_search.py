@@ -166,7 +166,7 @@ def _placed(ds: Dataset, tumours: Sequence[TumourRoi], pet: Volume, ct: Volume) 
             home=home,
             why=why[roi.number],
         )
-        for roi in ROI_READERS[text(ds, "SOPClassUID")].masks(ds, home, list(why))
+        for roi in ROI_READERS[text(ds, "SOPClassUID")].masks(ds, home.as_stored, list(why))
     ]
 
 

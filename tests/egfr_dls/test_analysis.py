@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 from pydicom.uid import ComprehensiveSRStorage, EnhancedPETImageStorage
 
 from egfr_dls import cli
-from tests.builders import STUDY_UID, base_dataset, ct_slices, pet_slices, secondary_capture, to_part10
+from tests.builders import STUDY_UID, base_dataset, ct_slices, pet_slices, rtstruct, secondary_capture, to_part10
 from tests.egfr_dls.test_findings import DOCUMENT_KEYS, LESION_KEYS, PATIENT_KEYS
+from tests.inference.roi.volumes import set_raw
 from tests.system.study_data import of_modality, small_study, study_uid
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -365,6 +367,76 @@ def test_a_given_region_that_does_not_fit_is_refused_and_nothing_else_is_scored(
     ended = analyze(of_modality(small_study(1), "CT", "PT"), "--roi", str(other / "0000"))
     assert ended.code == 3
     assert ended.result["lesions"] == []
+
+
+GTV = [-20.0, -20.0, 8.0, 20.0, -20.0, 8.0, 20.0, 20.0, 8.0, -20.0, 20.0, 8.0]
+
+
+def with_contours(change: Callable[[Dataset], object]) -> list[Dataset | bytes]:
+    """Return a valid study with an RTSTRUCT, and one thing changed in the latter."""
+    ct = ct_slices()
+    structures = rtstruct(ct, {"GTV": [GTV]})
+    change(structures)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, of what breaks its VR
+        return [*ct, *pet_slices(), to_part10(structures)]
+
+
+def of_other_images(ds: Dataset) -> None:
+    frame = ds.ReferencedFrameOfReferenceSequence[0]
+    frame.FrameOfReferenceUID, frame.RTReferencedStudySequence = "1.2.4", []
+    ds.pop("FrameOfReferenceUID", None)
+
+
+def name_is_a_sequence(ds: Dataset) -> None:
+    for tag in (0x00100010, 0x00081070):
+        ds[tag] = DataElement(tag, "SQ", [Dataset()])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _ds: None,
+        name_is_a_sequence,
+        lambda ds: set_raw(ds.StructureSetROISequence[0], "ROIName", "GTV " * 15_000),
+        lambda ds: set_raw(ds.RTROIObservationsSequence[0], "ROIInterpreter", "A^" * 30_000, "PN"),
+        lambda ds: set_raw(ds, "StructureSetDate", "yesterday", "DA"),
+    ],
+    ids=["valid", "names are sequences", "60,000 characters", "a long person", "no date"],
+)
+def test_what_a_region_says_of_itself_cannot_harm_the_report(
+    analyze: Analyze, change: Callable[[Dataset], object]
+) -> None:
+    ended = analyze(with_contours(change))
+    assert (ended.code, ended.result["lesions"][0]["roi_source"]) == (0, "stored_rtstruct")
+    assert len(json.dumps(ended.result)) < 10_000
+    assert ended.objects()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "found"),
+    [
+        (lambda ds: set_raw(ds.ROIContourSequence[0].ContourSequence[0], "ContourData", "0\\0\\8\\9\\0\\8\\9\\nan\\8", "DS"),
+         "GEOMETRY_MISMATCH", "ContourData (3006,0050) holds a coordinate of nan mm"),
+        (lambda ds: setattr(ds.ROIContourSequence[0].ContourSequence[0], "ContourGeometricType", "POINT"),
+         "NO_ROI", "ContourGeometricType (3006,0042) is POINT"),
+        (lambda ds: setattr(ds.ROIContourSequence[0], "ContourSequence", []), "NO_ROI", "has no closed contour"),
+        (of_other_images,
+         "ROI_REFERENCE_MISSING", "FrameOfReferenceUID (0020,0052) 1.2.4"),
+        (lambda ds: (setattr(ds.StructureSetROISequence[0], "ROIName", "Segment_1"),
+                     setattr(ds.RTROIObservationsSequence[0], "RTROIInterpretedType", "ORGAN")),
+         "NO_LUNG_FIELD", "no stored ROI is marked as a tumour"),
+    ],
+    ids=["NaN", "a point", "nothing", "other images", "no tumour"],
+)  # fmt: skip
+def test_a_region_with_one_fault_is_refused_by_name(
+    analyze: Analyze, change: Callable[[Dataset], object], code: str, found: str
+) -> None:
+    """Of a study in which nothing can be proposed: the fault that a person can mend is the refusal."""
+    ended = analyze(with_contours(change))
+    assert (ended.code, ended.result["refusal"]["code"]) == (3, code)
+    assert found in ended.result["refusal"]["message"]
+    assert any(code in text for text in texts(dcmread(ended.folder / "objects" / "report.dcm")))
 
 
 def test_ct_of_another_patient_is_refused_without_naming_anybody(analyze: Analyze) -> None:

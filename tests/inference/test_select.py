@@ -116,8 +116,10 @@ REFUSED: dict[str, tuple[list[SeriesFacts], RefusalCode, str]] = {
     "nothing": ([], RefusalCode.SERIES_MISSING, "Modality (0008,0060) PT"),
     "no PET": ([WHOLE], RefusalCode.SERIES_MISSING, "no PET series"),
     "no CT": ([AC], RefusalCode.SERIES_MISSING, "no CT series"),
-    "CT elsewhere": (
-        [AC, replace(WHOLE, frame_of_reference_uids=frozenset({"8.8"}))], RefusalCode.SERIES_MISSING, "8.8"),
+    "CT elsewhere": ([AC, replace(WHOLE, z_range_mm=(500.0, 700.0))], RefusalCode.SERIES_MISSING, "no slice position"),
+    "two CT elsewhere": (
+        [AC, *(replace(WHOLE, series_instance_uid=uid, frame_of_reference_uids=frozenset({uid})) for uid in ("3.8", "3.9"))],
+        RefusalCode.SERIES_AMBIGUOUS, "3.8, 3.9"),
     "two AC": ([AC, replace(AC, series_instance_uid="2.9"), WHOLE], RefusalCode.SERIES_AMBIGUOUS, "2.1, 2.9"),
     "two CT": ([AC, WHOLE, replace(WHOLE, series_instance_uid="3.9")], RefusalCode.SERIES_AMBIGUOUS, "3.1, 3.9"),
     "only NAC": ([NAC, WHOLE], RefusalCode.PET_NOT_ATTENUATION_CORRECTED, "Units (0054,1001) is 'PROPCNTS'"),
@@ -140,6 +142,28 @@ def test_a_study_without_its_pair_is_refused_and_still_judged(case: str) -> None
     findings = judge_series(series)
     assert [f.series_instance_uid for f in findings] == [s.series_instance_uid for s in series]
     assert all((f.role is None) != (f.reason is None) for f in findings)
+
+
+FOREIGN = replace(
+    WHOLE, series_instance_uid="3.8", frame_of_reference_uids=frozenset({"8.8"}), z_range_mm=(900.0, 1300.0)
+)
+
+
+@pytest.mark.parametrize(
+    "others", [[], [replace(WHOLE, z_range_mm=(500.0, 700.0), n_instances=999)], [replace(SEG, modality="RTSTRUCT")]]
+)
+@pytest.mark.parametrize("frames", [FOREIGN.frame_of_reference_uids, frozenset()], ids=["foreign", "missing"])
+def test_a_ct_of_another_frame_serves_where_none_shares_the_pets(
+    frames: frozenset[str], others: list[SeriesFacts]
+) -> None:
+    """Registration places the PET on it, wherever its positions are; a head CT beside the PET is none."""
+    foreign = replace(FOREIGN, frame_of_reference_uids=frames)
+    assert select_pet_ct([AC, *others, foreign]).ct is foreign
+
+
+def test_a_region_of_either_frame_is_kept() -> None:
+    drawn = replace(SEG, referenced_series_uids=frozenset(), frame_of_reference_uids=FOREIGN.frame_of_reference_uids)
+    assert select_pet_ct([AC, FOREIGN, SEG, drawn]).rois == (SEG, drawn)
 
 
 def test_a_derived_ct_serves_where_no_original_is_there() -> None:

@@ -12,7 +12,7 @@ from inference.imaging.resample import Interpolation, volume_onto
 
 
 def pet_onto_ct(pet: Volume, ct: Volume) -> Volume:
-    """Return the PET at the CT's voxel centres, linear, in the PET's unit; both must share a frame of reference.
+    """Return the PET at the CT's voxel centres, linear, in the PET's unit; both must lie in one frame of reference.
 
     Outside the PET field the value is 0 and ``padding`` is true. Each slice carries the SOP Instance UID of the native
     PET slice nearest to it.
@@ -22,6 +22,8 @@ def pet_onto_ct(pet: Volume, ct: Volume) -> Volume:
         pet,
         voxels=volume_onto(pet.voxels, native, grid, Interpolation.LINEAR),
         geometry=grid,
+        frame_of_reference_uid=ct.frame_of_reference_uid,
+        stored_geometry=None,
         sop_instance_uids=tuple(pet.sop_instance_uids[i] for i in _nearest_slices(native, grid)),
         padding=_outside(native, grid),
     )

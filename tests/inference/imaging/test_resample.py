@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from egfr_dls.volume import Geometry
 from inference.imaging.resample import Interpolation, bounding_box, cropped, isotropic, mask_onto, volume_onto
+from tests.inference.motion import Motion, rotation
 
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 TURNED = ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (-1.0, 0.0, 0.0))  # sagittal, feet down
@@ -32,6 +33,41 @@ def test_a_linear_ramp_survives(direction: tuple[tuple[float, float, float], ...
     target = Geometry((3, 4, 5), (2.0, 3.0, 4.0), (1.5, 2.0, 3.0), direction)  # type: ignore[arg-type]  # 3 x 3
     expected = (np.array([1.0, 10.0, 100.0]) @ positions(target).reshape(3, -1)).reshape(target.shape)
     np.testing.assert_allclose(volume_onto(ramp, source, target, Interpolation.LINEAR), expected, atol=1.0)
+
+
+@given(
+    degrees=st.tuples(*[st.floats(-180, 180)] * 3),
+    spacing=st.tuples(*[st.floats(0.5, 4.0)] * 3),
+    slope=st.tuples(*[st.floats(-5, 5)] * 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_linear_field_is_exact_on_any_grid(
+    degrees: tuple[float, float, float], spacing: tuple[float, float, float], slope: tuple[float, float, float]
+) -> None:
+    """Linear interpolation of a linear field is that field: oblique, flipped and unevenly spaced targets alike."""
+    source = Geometry((20, 20, 20), (-30.0, -25.0, -40.0), (4.0, 2.5, 3.0), AXIAL)
+    field = (np.array(slope) @ positions(source).reshape(3, -1)).reshape(source.shape).astype(np.float32)
+    turn = rotation(degrees)
+    middle = positions(source).reshape(3, -1).mean(axis=1)
+    shape, step = (3, 4, 3), np.array(spacing)[::-1]
+    corner = middle - turn @ (step * (np.array(shape)[::-1] - 1) / 2)
+    target = Geometry(shape, tuple(corner), spacing, tuple(map(tuple, turn.T)))  # type: ignore[arg-type]  # 3 each
+    expected = (np.array(slope) @ positions(target).reshape(3, -1)).reshape(shape)
+    np.testing.assert_allclose(volume_onto(field, source, target, Interpolation.LINEAR), expected, atol=2e-3)
+
+
+@given(degrees=st.tuples(*[st.floats(-180, 180)] * 3), shift=st.tuples(*[st.floats(-900, 900)] * 3))
+@settings(max_examples=25, deadline=None)
+def test_a_motion_of_both_grids_changes_no_value(
+    degrees: tuple[float, float, float], shift: tuple[float, float, float]
+) -> None:
+    """What is carried depends on where the grids lie to each other, not on where both lie in the room."""
+    source = Geometry((8, 9, 10), (-10.0, 5.0, 2.0), (3.0, 2.0, 2.0), AXIAL)
+    target = Geometry((5, 6, 7), (-7.3, 7.1, 5.9), (2.6, 2.2, 1.7), AXIAL)
+    voxels = np.random.default_rng(1).random(source.shape, dtype=np.float32)
+    motion = Motion(degrees, shift)
+    there = volume_onto(voxels, motion.grid(source), motion.grid(target), Interpolation.LINEAR)
+    np.testing.assert_allclose(there, volume_onto(voxels, source, target, Interpolation.LINEAR), atol=1e-4)
 
 
 def test_outside_has_the_given_value() -> None:

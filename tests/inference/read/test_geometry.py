@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode
-from inference.read.geometry import MAX_VOXELS, stack_of
+from inference.read.geometry import MAX_ROWS_COLUMNS, MAX_VOXELS, stack_of
 from inference.read.header import tag_of
 from inference.read.series import group_series
 from tests import builders
@@ -82,6 +81,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "mixed orientation": (
         {"ImageOrientationPatient": lambda i: [1, 0, 0, 0, 0, -1] if i == 5 else [1, 0, 0, 0, 1, 0]},
         "ImageOrientationPatient (0020,0037)", "one orientation"),
+    "two beds that overlap": (
+        {"ImagePositionPatient": z([0, 4, 8, 12, 10, 14, 18, 22])}, "apart, others", "equal distances"),
+    "two beds with one slice in common": (
+        {"ImagePositionPatient": z([0, 4, 8, 12, 12, 16, 20, 24])}, "at one position", "one slice for each position"),
+    "far position": (
+        {"ImagePositionPatient": lambda i: [0, 0, "1e300" if i == 5 else 4 * i]}, "1e300' in instance", "at most 100000"),
+    "infinite orientation": (
+        {"ImageOrientationPatient": ["1e308", "0", "0", "0", "1e308", "0"]}, "(0020,0037)", "unit vectors"),
+    "huge pixels": ({"PixelSpacing": ["1e6", "1e6"]}, "PixelSpacing (0028,0030)", "0.05 to 50 mm"),
+    "tiny pixels": ({"PixelSpacing": ["1e-9", "1e-9"]}, "16 voxels of 1e-09 mm", "0.05 to 50 mm"),
+    "huge field": ({"PixelSpacing": ["49", "49"], "Rows": 64}, "64 voxels of 49 mm", "1500 mm in all"),
+    "slices far apart": (
+        {"ImagePositionPatient": lambda i: [0, 0, 9000 * i]}, "8 voxels of 9000 mm", "3000 mm in all"),
     "zero orientation": ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "(0020,0037)", "unit vectors"),
     "skewed": ({"ImageOrientationPatient": [1, 0, 0, 0.5, 0.8, 0]}, "(0020,0037)", "right angle"),
     "mixed rows": ({"Rows": lambda i: 8 if i == 3 else 16}, "Rows (0028,0010) is '8'", "one value"),
@@ -120,9 +132,12 @@ def test_a_single_slice_has_its_thickness() -> None:
     assert stack_of(series).geometry.spacing_mm == (4.0, 8.0, 8.0)
 
 
-@pytest.mark.parametrize(("overrides", "words"), [({"SamplesPerPixel": 3}, "SamplesPerPixel (0028,0002) is '3'"),
-                                                  ({"NumberOfFrames": 2}, "NumberOfFrames (0028,0008) is '2'"),
-                                                  ({"Rows": 65535, "Columns": 65535}, str(MAX_VOXELS))])  # fmt: skip
+@pytest.mark.parametrize(("overrides", "words"), [
+    ({"SamplesPerPixel": 3}, "SamplesPerPixel (0028,0002) is '3'"),
+    ({"NumberOfFrames": 2}, "NumberOfFrames (0028,0008) is '2'"),
+    ({"NumberOfFrames": 10**6}, "NumberOfFrames (0028,0008) is '1000000'"),
+    ({"Rows": 65535, "Columns": 65535}, "Rows (0028,0010) is '65535'"),
+])  # fmt: skip
 def test_other_pixels_than_grey_slices_are_refused(overrides: dict[str, Any], words: str) -> None:
     (series,) = group_series(builders.pet_slices(**overrides))
     with pytest.raises(StudyRefusedError, match="PIXELS_UNREADABLE") as refused:
@@ -130,15 +145,76 @@ def test_other_pixels_than_grey_slices_are_refused(overrides: dict[str, Any], wo
     assert words in refused.value.message
 
 
-def nan_spacing(ds: Dataset) -> None:
-    tag = tag_of("PixelSpacing")
-    ds._dict[tag] = RawDataElement(tag, "DS", 8, b"nan\\nan ", 0, False, True)
+def test_a_stack_beyond_all_memory_is_refused_from_its_headers() -> None:
+    """As many slices as a position allows, as wide as a scanner: still no array is made."""
+    n = MAX_VOXELS // MAX_ROWS_COLUMNS**2 + 1
+    datasets = builders.pet_slices(
+        np.zeros((n, 1, 1)),
+        Rows=MAX_ROWS_COLUMNS, Columns=MAX_ROWS_COLUMNS, PixelSpacing=["0.2", "0.2"], PixelData=None,
+    )  # fmt: skip
+    (series,) = group_series(datasets)
+    with pytest.raises(StudyRefusedError, match="PIXELS_UNREADABLE") as refused:
+        stack_of(series)
+    assert f"at most {MAX_VOXELS}" in refused.value.message
 
 
-def test_a_spacing_that_is_no_number_is_refused() -> None:
+@pytest.mark.parametrize("value", [b"nan", b"inf", b"-inf", b"", b"1e999", b"0x10", b"\xff\xfe"])
+@pytest.mark.parametrize(("keyword", "count"), [
+    ("PixelSpacing", 2), ("ImagePositionPatient", 3), ("ImageOrientationPatient", 6),
+])  # fmt: skip
+def test_what_is_no_number_is_refused(keyword: str, count: int, value: bytes) -> None:
     datasets = builders.pet_slices()
     for ds in datasets:
-        nan_spacing(ds)
+        tag, written = tag_of(keyword), b"\\".join([value] * count)
+        ds._dict[tag] = RawDataElement(tag, "DS", len(written), written, 0, False, True)
     (series,) = group_series(datasets)
-    with pytest.raises(StudyRefusedError, match=r"PixelSpacing \(0028,0030\) is 'nan"):
+    with pytest.raises(StudyRefusedError, match="GEOMETRY_MISMATCH") as refused:
         stack_of(series)
+    assert f"{keyword} {tag_of(keyword)} is " in refused.value.message
+
+
+def test_beds_that_continue_each_other_are_one_grid() -> None:
+    """Two acquisitions at two times, one regular stack (PS3.3 C.8.9.4: WHOLE BODY)."""
+    (series,) = group_series(
+        builders.pet_slices(
+            AcquisitionNumber=lambda i: 1 + i // 4,
+            AcquisitionTime=lambda i: "110000" if i < 4 else "110300",
+            FrameReferenceTime=lambda i: "90000" if i < 4 else "270000",
+        )
+    )
+    assert stack_of(series).geometry.shape[0] == 8
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    angles=st.tuples(angle, angle, angle), origin=st.tuples(mm, mm, mm), step=st.tuples(spacing, spacing, spacing),
+    index=st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(0, 3)),
+    flipped=st.booleans(),
+)  # fmt: skip
+def test_a_pixels_place_comes_back_as_its_index(
+    angles: tuple[float, float, float],
+    origin: tuple[float, float, float],
+    step: tuple[float, float, float],
+    index: tuple[int, int, int],
+    flipped: bool,
+) -> None:
+    """The position that PS3.3 C.7.6.2.1.1 gives pixel (column, row) of a slice is that voxel's, slices stored either way."""
+    axes = rotation(angles).T
+    datasets = builders.pet_slices(
+        np.zeros((4, 3, 5)),
+        PixelSpacing=[f"{step[1]:.6f}", f"{step[2]:.6f}"],
+        ImageOrientationPatient=[f"{v:.8f}" for v in axes[:2].ravel()],
+        ImagePositionPatient=lambda i: [
+            f"{v:.5f}" for v in np.array(origin) + (-i if flipped else i) * step[0] * axes[2]
+        ],
+    )
+    (series,) = group_series(datasets)
+    stack = stack_of(series)
+    column, row, slice_number = index
+    ds = datasets[slice_number]
+    cosines = np.array([float(v) for v in ds.ImageOrientationPatient]).reshape(2, 3)
+    spacing_row, spacing_column = (float(v) for v in ds.PixelSpacing)
+    place = np.array([float(v) for v in ds.ImagePositionPatient])
+    place += column * spacing_column * cosines[0] + row * spacing_row * cosines[1]
+    found = np.linalg.inv(stack.geometry.index_to_mm) @ [*place, 1.0]
+    assert found[:3] == pytest.approx([column, row, stack.datasets.index(ds)], abs=0.01)
