@@ -16,6 +16,7 @@ from listener.places import Places
 from listener.status import Rejection
 
 RESOLVE_AGAIN_SECONDS = 60.0
+RESOLVE_RETRY_SECONDS = 5.0  # after a look-up that failed
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -61,8 +62,10 @@ class Admission:
 
     def admit(self, request: AssociationRequest) -> Accepted | Rejection:
         """Take a place, or say why there is none."""
+        is_known = self._knows(request)
         rules: tuple[tuple[bool, Rejection], ...] = (
-            (not self._knows(request), Rejection.CALLING_AE_TITLE),
+            (not is_known and self._peers.awaits_name(request.calling_ae_title), Rejection.PEER_UNRESOLVED),
+            (not is_known, Rejection.CALLING_AE_TITLE),
             (not self._has_proof(request), Rejection.CERTIFICATE),
             (not self._is_called(request), Rejection.CALLED_AE_TITLE),
             (self._free_bytes() < self._min_free_bytes, Rejection.DISK_FLOOR),
@@ -94,7 +97,10 @@ class Admission:
 
 
 class PeerTable:
-    """The allow-list: an AE title and a host that belong together. Host names are looked up again every minute."""
+    """The allow-list: an AE title and a host that belong together.
+
+    Host names are looked up again every minute; while that fails, the last answer stands.
+    """
 
     def __init__(self, peers: tuple[Peer, ...], clock: Callable[[], float] = time.monotonic) -> None:
         self._networks = [(peer.ae_title.strip(), network) for peer in peers for network in _networks(peer.host)]
@@ -105,7 +111,7 @@ class PeerTable:
             title = peer.ae_title.strip()
             self._certificate_names[title] = self._certificate_names.get(title, frozenset()) | names
         self._clock = clock
-        self._looked_up: dict[str, tuple[float, frozenset[Address]]] = {}
+        self._looked_up: dict[str, tuple[float, frozenset[Address]]] = {}  # until when; empty: never found yet
 
     def knows(self, ae_title: str, address: str) -> bool:
         """Whether this AE title may call from this address."""
@@ -114,6 +120,10 @@ class PeerTable:
             title == ae_title and found in self._addresses(host) for title, host in self._names
         )
 
+    def awaits_name(self, ae_title: str) -> bool:
+        """Whether a host name of this AE title has never been found: then nobody can say who does not belong to it."""
+        return any(title == ae_title and not self._addresses(host) for title, host in self._names)
+
     def certificate_names(self, ae_title: str) -> frozenset[str]:
         """Return the names of which a caller of this AE title must show one, wherever it calls from; empty: it need not."""
         return self._certificate_names.get(ae_title, frozenset())
@@ -121,8 +131,10 @@ class PeerTable:
     def _addresses(self, host: str) -> frozenset[Address]:
         until, addresses = self._looked_up.get(host, (0.0, frozenset()))
         if self._clock() >= until:
-            addresses = _resolve(host)
-            self._looked_up[host] = (self._clock() + RESOLVE_AGAIN_SECONDS, addresses)
+            found = _resolve(host)
+            addresses = found or addresses
+            seconds = RESOLVE_AGAIN_SECONDS if found else RESOLVE_RETRY_SECONDS
+            self._looked_up[host] = (self._clock() + seconds, addresses)
         return addresses
 
 
@@ -139,10 +151,11 @@ def _networks(host: str) -> tuple[Network, ...]:
 
 
 def _resolve(host: str) -> frozenset[Address]:
+    """Return the addresses of a name; none where it is not known, or nobody answers."""
     try:
         return frozenset(_address(str(info[4][0])) for info in socket.getaddrinfo(host, None))
     except OSError:
-        return frozenset()  # a name that is not known matches nobody
+        return frozenset()
 
 
 def _address(text: str) -> Address:

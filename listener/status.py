@@ -79,6 +79,7 @@ class Rejection(Enum):
     """Why an association is rejected: log reason; Result, Source and Reason/Diag. of the A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
 
     CALLING_AE_TITLE = ("calling_ae_title", 1, 1, 3)  # permanent; service user: calling-AE-title-not-recognized
+    PEER_UNRESOLVED = ("peer_unresolved", 2, 1, 1)  # transient; service user: no-reason-given, for no limit is exceeded
     CERTIFICATE = ("certificate", 1, 1, 3)  # the same: by a certificate that is not that AE title's, or by none
     CALLED_AE_TITLE = ("called_ae_title", 1, 1, 7)  # permanent; service user: called-AE-title-not-recognized
     TOO_MANY = ("too_many", 2, 3, 2)  # transient; service provider, presentation: local-limit-exceeded

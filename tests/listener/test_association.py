@@ -10,7 +10,14 @@ import pytest
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.settings import Listener, ListenerTls, Peer
-from listener.association import RESOLVE_AGAIN_SECONDS, Accepted, Admission, AssociationRequest, PeerTable
+from listener.association import (
+    RESOLVE_AGAIN_SECONDS,
+    RESOLVE_RETRY_SECONDS,
+    Accepted,
+    Admission,
+    AssociationRequest,
+    PeerTable,
+)
 from listener.status import Rejection
 
 
@@ -62,6 +69,37 @@ def test_names_are_looked_up_again_after_a_while(monkeypatch: pytest.MonkeyPatch
     assert table.knows("SCANNER", "10.0.0.1")
     now[0] = RESOLVE_AGAIN_SECONDS
     assert table.knows("SCANNER", "10.0.0.2")
+
+
+def test_while_names_cannot_be_looked_up_the_last_answer_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that is turned away for good (1, 1, 3) does not call again; its scans would be lost to one lost packet."""
+    answers = {"10.0.0.1"}
+
+    def look_up(*_: object) -> list[object]:
+        if not answers:
+            raise socket.gaierror(socket.EAI_AGAIN, "temporary failure in name resolution")
+        return [(0, 0, 0, "", (a, 0)) for a in answers]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    now = [0.0]
+    table = PeerTable(peers(("SCANNER", "scanner.example")), clock=lambda: now[0])
+    assert table.knows("SCANNER", "10.0.0.1")
+    answers.clear()
+    now[0] = RESOLVE_AGAIN_SECONDS
+    assert table.knows("SCANNER", "10.0.0.1")
+    answers.add("10.0.0.2")
+    assert not table.knows("SCANNER", "10.0.0.2")
+    now[0] += RESOLVE_RETRY_SECONDS
+    assert table.knows("SCANNER", "10.0.0.2")
+
+
+def test_a_peer_whose_name_was_never_found_may_call_again() -> None:
+    """`.invalid` is a name that no server knows (RFC 6761)."""
+    listener = Listener(peers=peers(("A", "no-such-host.invalid"), ("A", "10.0.0.1"), ("B", "10.0.0.1")))
+    policy = Admission(listener, lambda: 100, 100)
+    assert policy.admit(request(address="10.0.0.2")) is Rejection.PEER_UNRESOLVED
+    assert isinstance(policy.admit(request()), Accepted)
+    assert policy.admit(request(calling="B", address="10.0.0.2")) is Rejection.CALLING_AE_TITLE
 
 
 def admission(free: int = 100, **settings: Any) -> Admission:
