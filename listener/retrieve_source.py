@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pydicom import Dataset
 from pydicom.uid import (
@@ -39,6 +39,7 @@ from pynetdicom.events import Event
 
 from egfr_dls.errors import EgfrDlsError
 from egfr_dls.settings import Source
+from listener.outgoing import let_reader_rest, send_at_once
 
 # Study Root Query/Retrieve Information Model (PS3.4 C.6.2.3)
 FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
@@ -46,7 +47,7 @@ MOVE: Final = UID("1.2.840.10008.5.1.4.1.2.2.2")
 GET: Final = UID("1.2.840.10008.5.1.4.1.2.2.3")
 ASSOCIATE_SECONDS = 10.0
 ANSWER_SECONDS = 60.0  # between two messages of a source
-READER_ROUND_SECONDS = 0.001  # of pynetdicom's loop
+PDU_BYTES = 131072  # that we take
 LOOK_SECONDS = 0.2  # of the watchdog
 SUCCESS, PENDING = 0x0000, (0xFF00, 0xFF01)  # PS3.4 table C.4-1 to C.4-3
 _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom's own texts hold header values
@@ -116,7 +117,7 @@ class Dialogue:
         SourceError
             there is no last response: the association was aborted or is silent
         """
-        self._let_reader_rest()
+        let_reader_rest(self.assoc)
         try:
             for status, identifier in send():
                 if "Status" not in status:
@@ -124,16 +125,6 @@ class Dialogue:
                 yield status, identifier
         except RuntimeError as error:  # pynetdicom: the association ended before the request
             raise self.aborted_because or SourceError("NO_ANSWER") from error
-
-    def _let_reader_rest(self) -> None:
-        """Wait until pynetdicom's own reader of the association waits: its last round would swallow an answer.
-
-        Each request waits for it too, but believes so a moment too early.
-        """
-        checkpoint: Any = self.assoc._reactor_checkpoint  # noqa: SLF001  # pynetdicom offers no other hold on its reader
-        checkpoint.clear()  # as the request does, which sets it again
-        while self.assoc.is_alive() and not checkpoint._cond._waiters:  # noqa: SLF001  # an Event says in no other way who waits
-            time.sleep(READER_ROUND_SECONDS)
 
 
 @contextmanager
@@ -185,6 +176,7 @@ def _associated(source: Source, ae_title: str, on_store: Callable[[Event], int])
     ae = AE(ae_title)
     ae.acse_timeout = ae.connection_timeout = ASSOCIATE_SECONDS
     ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
+    ae.maximum_pdu_size = PDU_BYTES
     ae.add_requested_context(FIND)
     if source.retrieve != "c-get":
         ae.add_requested_context(MOVE)
@@ -200,7 +192,7 @@ def _associated(source: Source, ae_title: str, on_store: Callable[[Event], int])
             source.port,
             ae_title=source.ae_title,
             ext_neg=[*roles],
-            evt_handlers=[(evt.EVT_C_STORE, on_store)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once), (evt.EVT_C_STORE, on_store)],
         )
     except OSError as error:
         raise SourceError("NAME_NOT_RESOLVED") from error
