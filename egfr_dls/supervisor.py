@@ -53,7 +53,7 @@ class Launch:
 
 
 def supervise(settings: Settings, config: Path | None, stop: threading.Event) -> ExitCode:
-    """Run listener, inference workers and reporter until ``stop`` is set; return the exit code."""
+    """Run all stages until ``stop`` is set, or one finds its configuration faulty at its first start; return the exit code."""
     children = [Child("listener", "listener-1")]
     children += [Child("inference", f"inference-{n + 1}") for n in range(settings.inference.workers)]
     children.append(Child("reporter", "reporter-1"))
@@ -110,9 +110,10 @@ def _watch(children: list[Child], launch: Launch, stop: threading.Event) -> Exit
                 if time.monotonic() >= child.restart_at:
                     _start(child, launch)
             elif (code := child.process.poll()) is not None:
-                if code == ExitCode.CONFIGURATION:
-                    return ExitCode.CONFIGURATION
-                _note_death(child, code)
+                lived_seconds = time.monotonic() - child.started_at
+                if code == ExitCode.CONFIGURATION and not child.deaths and lived_seconds <= STEADY_SECONDS:
+                    return ExitCode.CONFIGURATION  # later it is something that passes: a lock still held, a certificate
+                _note_death(child, code, lived_seconds)
         stop.wait(POLL_SECONDS)
     return ExitCode.DONE
 
@@ -135,9 +136,8 @@ def _start(child: Child, launch: Launch) -> None:
     get_logger().info("stage_started", kind=child.stage, pid=child.process.pid, count=child.deaths)
 
 
-def _note_death(child: Child, code: int) -> None:
-    lived = time.monotonic() - child.started_at
-    child.deaths = 1 if lived > STEADY_SECONDS else child.deaths + 1
+def _note_death(child: Child, code: int, lived_seconds: float) -> None:
+    child.deaths = 1 if lived_seconds > STEADY_SECONDS else child.deaths + 1
     delay = min(RESTART_FIRST_SECONDS * 2 ** (child.deaths - 1), RESTART_CAP_SECONDS)
     child.restart_at = time.monotonic() + delay
     if child.process is not None and child.process.stdin is not None:

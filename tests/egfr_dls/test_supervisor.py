@@ -25,7 +25,8 @@ STUB = f"""#!{sys.executable}
 import os, signal, sys, threading, time
 from pathlib import Path
 stage, log = sys.argv[3], Path(os.environ["STUB_LOG"])
-behaviour = os.environ.get("STUB_" + stage.upper(), "wait")
+before = log.read_text().count("start " + stage + " ") if log.exists() else 0
+behaviour = (os.environ.get("STUB_" + stage.upper(), "wait").split(",") + ["wait"] * before)[before]
 stop = threading.Event()
 signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour == "deaf" else lambda *_: stop.set())
 with log.open("a") as file:
@@ -48,6 +49,7 @@ from egfr_dls import settings, supervisor, telemetry
 loaded = settings.load(Path(sys.argv[1]))
 telemetry.configure(loaded, "supervisor", "supervisor")
 supervisor.STOP_MARGIN_SECONDS = float(sys.argv[2])
+supervisor.STEADY_SECONDS = float(sys.argv[4])
 stop = threading.Event()
 supervisor.stop_on_signals(stop)
 sys.executable = sys.argv[3]
@@ -65,6 +67,7 @@ class Run:
 
     folder: Path
     margin: float = 10.0
+    steady: float = 60.0
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -76,7 +79,7 @@ class Run:
         config = self.folder / "egfr-dls.toml"
         config.write_text(f"[storage]\nroot = {json.dumps(str(self.folder / 'root'))}\n[listener]\ndrain_seconds = 0\n")
         environment = {**os.environ, "STUB_LOG": str(self.folder / "stages"), **self.environment}
-        command = [sys.executable, "-c", RUN, str(config), str(self.margin), str(stub)]
+        command = [sys.executable, "-c", RUN, str(config), str(self.margin), str(stub), str(self.steady)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, env=environment)
         return self
@@ -165,7 +168,7 @@ def test_child_that_was_killed_is_started_again_under_its_name(run: Run) -> None
 
 
 def test_child_that_dies_at_once_is_started_with_growing_waits(run: Run) -> None:
-    run.environment = {"STUB_INFERENCE": "1"}
+    run.environment = {"STUB_INFERENCE": "1,1,1,1,1"}
     run.start()
     until(lambda: len(run.events("stage_died")) >= 3, "three deaths")
     assert [d["seconds"] for d in run.events("stage_died")[:3]] == [0.5, 1.0, 2.0]
@@ -178,6 +181,17 @@ def test_child_with_a_wrong_configuration_ends_the_service_with_78(run: Run) -> 
     assert run.process is not None
     assert run.process.wait(20) == ExitCode.CONFIGURATION
     assert {s[1] for s in run.lines("start")} - {"listener"} == {e[1] for e in run.lines("end")}
+
+
+@pytest.mark.parametrize(("behaviour", "steady"), [("1,78", 60.0), ("78", 0.0)])
+def test_78_of_a_stage_that_had_started_is_a_death_like_any_other(run: Run, behaviour: str, steady: float) -> None:
+    """Systemd does not restart on 78: a lock that is let go a little late would end the service for good."""
+    run.environment, run.steady = {"STUB_LISTENER": behaviour}, steady
+    run.start()
+    starts = behaviour.count(",") + 2
+    until(lambda: len(run.lines("start", "listener")) == starts, "the listener goes on")
+    assert [str(d["exit_code"]) for d in run.events("stage_died")] == behaviour.split(",")
+    assert run.stop() == ExitCode.DONE
 
 
 def test_children_of_a_killed_supervisor_end_and_the_next_one_waits_for_them(run: Run) -> None:
