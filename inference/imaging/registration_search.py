@@ -102,6 +102,8 @@ class Pair:
     def information(self, motion: Any) -> float:
         """Return the mutual information at a place, nats; 0 where the images do not meet."""
         method = _method(SEARCH_SAMPLES, self.ct_grid)
+        method.SetMetricUseFixedImageGradientFilter(False)  # a value needs none, and they are most of the work
+        method.SetMetricUseMovingImageGradientFilter(False)
         method.SetInitialTransform(motion)
         try:
             return -float(method.MetricEvaluate(image_of(self.ct, self.ct_grid), image_of(self.pet, self.pet_grid)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,10 @@ from egfr_dls.refusals import RefusalCode, WarningCode
 from egfr_dls.volume import FloatVolume, Volume
 from inference.imaging.registration import Registration, estimated, register
 from inference.imaging.resample import cropped
+from inference.read.ct import read_ct
+from inference.read.folder import read_folder
+from inference.read.pet import read_pet
+from inference.read.series import group_series
 from tests.inference.motion import Motion
 from training_export.phantoms import Phantom, make_phantom
 
@@ -62,6 +67,21 @@ def test_a_known_motion_is_found_to_two_millimetres_at_the_lesions(seed: int, mo
     found = register(foreign(patient.pet_suv, motion), patient.ct_hu)
     assert max(errors_mm(found, motion, patient)) <= 2.0
     assert found.body_overlap > 0.95
+
+
+@pytest.mark.shared_data
+def test_a_real_pair_is_found_again(shared_data: Path) -> None:
+    """One scanner measured both, so the motion that it is moved by is the truth, but for the breathing between the two."""
+    folder = shared_data / "petct_lung_acrin042"
+    (ct,) = group_series(read_folder(folder / "CT_CT_IMAGES_858561").datasets)
+    (pet,) = group_series(read_folder(folder / "PT_PET_AC_081015").datasets)
+    hu, shape_only = read_ct(ct), read_pet(pet, None)
+    found = register(foreign(shape_only, TURNED), hu)
+    turn, offset = np.array(found.matrix), np.array(found.offset_mm)
+    middle = hu.geometry.index_to_mm[:3] @ (255.5, 255.5, 67.0, 1.0)
+    for beside in ((0, 0, 0), (-80, 0, 0), (80, 0, 50), (0, 50, -60)):
+        place = middle + beside
+        assert np.linalg.norm(turn @ TURNED.point(place) + offset - place) <= 2.0
 
 
 def test_where_the_headers_are_right_they_stay() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
@@ -17,6 +19,7 @@ from egfr_dls.refusals import RefusalCode
 from egfr_dls.volume import Unit
 from inference.imaging.suv import suv_scale
 from inference.read.ct import read_ct
+from inference.read.header import tag_of
 from inference.read.pet import pet_slices, read_pet
 from inference.read.series import SeriesImages, group_series
 from tests import builders
@@ -78,6 +81,41 @@ def test_a_ct_that_cannot_be_hu_is_refused(values: dict[str, Any], words: str) -
         read_ct(series_of(builders.ct_slices(**values)))
     assert refused.value.code is RefusalCode.PIXELS_UNREADABLE
     assert words in refused.value.message
+
+
+@pytest.mark.parametrize("value", [b"nan ", b"inf ", b"-inf", b"1e999 "])
+@pytest.mark.parametrize(("modality", "keyword", "code"), [
+    ("CT", "RescaleSlope", RefusalCode.PIXELS_UNREADABLE), ("CT", "RescaleIntercept", RefusalCode.PIXELS_UNREADABLE),
+    ("PT", "RescaleSlope", RefusalCode.SUV_INTERCEPT), ("PT", "RescaleIntercept", RefusalCode.SUV_INTERCEPT),
+])  # fmt: skip
+def test_a_rescale_that_is_no_number_is_refused_by_name(
+    modality: str, keyword: str, code: RefusalCode, value: bytes
+) -> None:
+    datasets = builders.ct_slices() if modality == "CT" else builders.pet_slices()
+    tag = tag_of(keyword)
+    datasets[3]._dict[tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)
+    series = series_of(datasets)
+    with pytest.raises(StudyRefusedError) as refused:
+        read_ct(series) if modality == "CT" else read_pet(series, suv_scale(pet_slices(series)))
+    assert refused.value.code is code
+    assert keyword in refused.value.message
+    assert "Needed: " in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "lie", [{"Rows": 4096, "Columns": 4096, "PixelSpacing": [0.2, 0.2]}, {"Rows": 65535}, {"NumberOfFrames": 10**6}]
+)
+def test_claims_without_pixels_take_no_memory(lie: dict[str, Any]) -> None:
+    """Headers that promise gigabytes over a few hundred bytes of pixels; lengths are those of a scanner."""
+    series = series_of(builders.ct_slices(**lie))
+    tracemalloc.start()
+    try:
+        with pytest.raises(StudyRefusedError, match="PIXELS_UNREADABLE"):
+            read_ct(series)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**30  # bytes
 
 
 def compressed(syntax: str, fragment: bytes) -> SeriesImages:
