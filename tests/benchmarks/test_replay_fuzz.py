@@ -44,10 +44,10 @@ def test_a_store_that_has_not_exactly_one_answer_is_a_fault(answers: bytes) -> N
         _judge_answers(Outcome(), STREAM, ACCEPT + answers)
 
 
-@pytest.mark.parametrize("after", [Footprint(109, 5, 20), Footprint(100, 6, 20), Footprint(100, 5, 21)])
+@pytest.mark.parametrize("after", [Footprint(109, 99, 5, 20), Footprint(100, 90, 6, 20), Footprint(100, 90, 5, 21)])
 def test_what_is_not_given_back_is_a_fault(after: Footprint) -> None:
     outcome = Outcome()
-    _judge_footprint(outcome, Footprint(100, 5, 20), after)
+    _judge_footprint(outcome, Footprint(100, 90, 5, 20), after)
     assert len(outcome.faults) == 1
 
 
