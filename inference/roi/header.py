@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, time
 from typing import TypeVar
 
@@ -12,56 +11,54 @@ from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.volume import Volume
 from inference.read.header import clock, day, integer, items, numbers, text, where, written
-from inference.roi.stored import CodedConcept, shown
+from inference.roi.stored import CodedConcept, Reference, shown
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What a stored object was drawn on: Series Instance UIDs and Frame of Reference UIDs."""
-
-    series_uids: frozenset[str]
-    frame_of_reference_uids: frozenset[str]
-
-    def is_on(self, volume: Volume) -> bool:
-        """Tell whether it was drawn on this very series."""
-        return volume.series_instance_uid in self.series_uids
-
-    def serves(self, volume: Volume) -> bool:
-        """Tell whether its positions are positions of this volume: the same series, or the same frame of reference."""
-        return self.is_on(volume) or volume.frame_of_reference_uid in self.frame_of_reference_uids
-
-
 def reference_of(ds: Dataset) -> Reference:
-    """Return the references of a SEG (0008,1115) or RTSTRUCT (3006,0010)."""
+    """Return the references of a SEG (0008,1115) or RTSTRUCT (3006,0010), of all its regions together."""
     series = [text(item, "SeriesInstanceUID") for item in items(ds, "ReferencedSeriesSequence")]
     frames = [text(ds, "FrameOfReferenceUID")]
     for frame in items(ds, "ReferencedFrameOfReferenceSequence"):
         frames.append(text(frame, "FrameOfReferenceUID"))
-        for study in items(frame, "RTReferencedStudySequence"):
-            series += [text(s, "SeriesInstanceUID") for s in items(study, "RTReferencedSeriesSequence")]
+        series += _series_in(frame)
     return Reference(frozenset(series) - {""}, frozenset(frames) - {""})
 
 
-def require_reference(ds: Dataset, grid: Volume) -> Reference:
-    """Return the references, or refuse an object that belongs to other images.
+def reference_in_frame(ds: Dataset, frame_of_reference_uid: str) -> Reference:
+    """Return an RTSTRUCT's references in one of its frames of reference; all of them where it does not list that one."""
+    frames = items(ds, "ReferencedFrameOfReferenceSequence")
+    its = [frame for frame in frames if text(frame, "FrameOfReferenceUID") == frame_of_reference_uid != ""]
+    if not its:
+        return reference_of(ds)
+    series = frozenset(uid for frame in its for uid in _series_in(frame))
+    return Reference(series - {""}, frozenset({frame_of_reference_uid}))
 
-    Raises
-    ------
-    StudyRefusedError
-        ``ROI_REFERENCE_MISSING``
-    """
-    reference = reference_of(ds)
+
+def _series_in(frame: Dataset) -> list[str]:
+    return [
+        text(series, "SeriesInstanceUID")
+        for study in items(frame, "RTReferencedStudySequence")
+        for series in items(study, "RTReferencedSeriesSequence")
+    ]
+
+
+def require_reference(ds: Dataset, reference: Reference, grid: Volume) -> None:
+    """Refuse an object, or a region of it, that belongs to other images (``reference_missing``)."""
     if not reference.serves(grid):
-        raise StudyRefusedError(
-            RefusalCode.ROI_REFERENCE_MISSING,
-            f"{object_name(ds)}: referenced series not received: it refers to SeriesInstanceUID (0020,000E) "
-            f"{_listed(reference.series_uids)} and FrameOfReferenceUID (0020,0052) "
-            f"{_listed(reference.frame_of_reference_uids)}; needed series {grid.series_instance_uid} or frame of "
-            f"reference {grid.frame_of_reference_uid}",
-        )
-    return reference
+        raise reference_missing(ds, reference, grid)
+
+
+def reference_missing(ds: Dataset, reference: Reference, grid: Volume) -> StudyRefusedError:
+    """Return the refusal ``ROI_REFERENCE_MISSING``: what it refers to, and what is there."""
+    return StudyRefusedError(
+        RefusalCode.ROI_REFERENCE_MISSING,
+        f"{object_name(ds)}: referenced series not received: it refers to SeriesInstanceUID (0020,000E) "
+        f"{_listed(reference.series_uids)} and FrameOfReferenceUID (0020,0052) "
+        f"{_listed(reference.frame_of_reference_uids)}; needed series {grid.series_instance_uid} or frame of "
+        f"reference {grid.frame_of_reference_uid}",
+    )
 
 
 def object_name(ds: Dataset) -> str:

@@ -19,6 +19,7 @@ from inference.roi.header import (
     datetime_of,
     object_name,
     person_of,
+    reference_in_frame,
     reference_of,
     require_reference,
     required_integer,
@@ -67,7 +68,7 @@ def structure_masks(rtstruct: Dataset, grid: Volume, wanted: Collection[int] | N
     grid
         the PET or CT
     wanted
-        ROI Numbers (3006,0022); None: all
+        ROI Numbers (3006,0022); None: all whose frame of reference is the volume's
 
     Raises
     ------
@@ -75,16 +76,25 @@ def structure_masks(rtstruct: Dataset, grid: Volume, wanted: Collection[int] | N
         ``ROI_REFERENCE_MISSING`` (other images), ``GEOMETRY_MISMATCH`` (contours that do not lie in slices, or hold no
         points)
     """
-    thickest_mm = 0.0 if require_reference(rtstruct, grid).is_on(grid) else THICKEST_MM
     contours = _contours(rtstruct)
+    described = [facts for facts in structure_facts(rtstruct) if wanted is None or facts.number in wanted]
+    here = [facts for facts in described if facts.reference.serves(grid)]
+    if not here or (wanted is not None and len(here) < len(described)):
+        lost = next((facts.reference for facts in described if facts not in here), reference_of(rtstruct))
+        require_reference(rtstruct, lost, grid)
     return tuple(
         StoredRoi(
             **vars(facts),
-            mask=_filled(rtstruct, contours[facts.number].closed, grid.geometry, thickest_mm),
+            mask=_filled(
+                rtstruct,
+                contours[facts.number].closed,
+                grid.geometry,
+                0.0 if facts.reference.is_on(grid) else THICKEST_MM,
+            ),
             method="voxel centres inside the contours, even-odd rule",
         )
-        for facts in structure_facts(rtstruct)
-        if (wanted is None or facts.number in wanted) and not facts.hollow
+        for facts in here
+        if not facts.hollow
     )
 
 
@@ -104,7 +114,7 @@ def _facts(rtstruct: Dataset, item: Dataset, number: int, observation: Dataset, 
         content_datetime=datetime_of(rtstruct, *DATES),
         tracking_uid=None,
         concepts=concepts,
-        referenced_series_uids=reference_of(rtstruct).series_uids,
+        reference=reference_in_frame(rtstruct, text(item, "ReferencedFrameOfReferenceUID")),
         origin=Origin(
             person=person_of(observation, "ROIInterpreter") or person_of(rtstruct, "OperatorsName"),
             algorithm=", ".join(part for part in (shown(algorithm), "approved" if approved else "") if part),

@@ -64,7 +64,7 @@ def segment_masks(seg: Dataset, grid: Volume, wanted: Collection[int] | None = N
         ``ROI_REFERENCE_MISSING`` (other images), ``GEOMETRY_MISMATCH`` (frames without a place),
         ``PIXELS_UNREADABLE`` (no decoder, or damaged pixels)
     """
-    require_reference(seg, grid)
+    require_reference(seg, reference_of(seg), grid)
     segments = [f for f in segment_facts(seg) if wanted is None or f.number in wanted]
     kind = segmentation_type(seg)
     frames = frames_of(seg, label_map=kind == "LABELMAP")
@@ -102,7 +102,7 @@ def _facts(seg: Dataset, item: Dataset) -> RoiFacts:
         content_datetime=datetime_of(seg, *DATES),
         tracking_uid=text(item, "TrackingUID") or None,
         concepts=concepts_of(item, "SegmentedPropertyTypeCodeSequence", "SegmentedPropertyCategoryCodeSequence"),
-        referenced_series_uids=reference_of(seg).series_uids,
+        reference=reference_of(seg),
         origin=Origin(
             person=person_of(seg, "ContentCreatorName"),
             algorithm=f"{shown(algorithm)} {name}".strip(),

@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 
 from egfr_dls.study import RoiSource
-from egfr_dls.volume import Mask
+from egfr_dls.volume import Mask, Volume
 
 SHOWN_CHARACTERS = 64  # of a header's text that a message or the report shows: the longest LO (PS3.5 6.2)
 JUDGED_CHARACTERS = 1024  # of a label that the tumour rules see
@@ -28,6 +28,22 @@ class CodedConcept:
     value: str
     scheme: str
     meaning: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a stored object was drawn on: Series Instance UIDs and Frame of Reference UIDs."""
+
+    series_uids: frozenset[str]
+    frame_of_reference_uids: frozenset[str]
+
+    def is_on(self, volume: Volume) -> bool:
+        """Tell whether it was drawn on this very series."""
+        return volume.series_instance_uid in self.series_uids
+
+    def serves(self, volume: Volume) -> bool:
+        """Tell whether its positions are positions of this volume: the same series, or the same frame of reference."""
+        return self.is_on(volume) or volume.frame_of_reference_uid in self.frame_of_reference_uids
 
 
 @dataclass(frozen=True)
@@ -75,8 +91,8 @@ class RoiFacts:
         Tracking UID (0062,0021)
     concepts
         category and type of a segment; identification codes and interpreted type of a structure
-    referenced_series_uids
-        Series Instance UIDs (0020,000E) of the images it was drawn on
+    reference
+        the images it was drawn on; each ROI of an RTSTRUCT may have a frame of reference of its own (3006,0024)
     hollow
         why nothing can be scored in it ("has no closed contour ..."); empty where something may be
     """
@@ -89,7 +105,7 @@ class RoiFacts:
     content_datetime: datetime | None
     tracking_uid: str | None
     concepts: tuple[CodedConcept, ...]
-    referenced_series_uids: frozenset[str]
+    reference: Reference
     origin: Origin = Origin()
     hollow: str = ""
 

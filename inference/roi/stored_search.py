@@ -13,7 +13,7 @@ from egfr_dls.refusals import RefusalCode, Remark, WarningCode
 from egfr_dls.volume import Volume
 from inference.imaging.resample import mask_onto
 from inference.read.header import text
-from inference.roi.header import reference_of, unplaced
+from inference.roi.header import reference_missing, unplaced
 from inference.roi.rtstruct import RT_STRUCTURE_SET, structure_facts, structure_masks
 from inference.roi.seg import SEGMENTATION_CLASSES, segment_facts, segment_masks
 from inference.roi.stored import RoiFacts, StoredRoi, one_per_lesion, shown
@@ -92,13 +92,7 @@ class StoredSearch:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Object:
-    """A SEG or RTSTRUCT and its regions; ``here`` where its positions are those of the PET or the CT."""
-
-    ds: Dataset
-    regions: tuple[RoiFacts, ...]
-    here: bool
+_Object = tuple[Dataset, tuple[RoiFacts, ...]]  # a SEG or RTSTRUCT, and its regions
 
 
 def search_stored(datasets: Sequence[Dataset], pet: Volume, ct: Volume, pattern: str | None) -> StoredSearch:
@@ -117,48 +111,70 @@ def search_stored(datasets: Sequence[Dataset], pet: Volume, ct: Volume, pattern:
         the pattern is not a regular expression
     """
     unusable: list[StudyRefusedError] = []
-    objects = list(_objects(datasets, pet, ct, unusable))
-    regions = [facts for one in objects if one.here for facts in one.regions]
-    tumours = choose_tumours(regions, pattern)
+    objects = list(_objects(datasets, unusable))
+    here = [facts for _, regions in objects for facts in regions if _serves(facts, pet, ct)]
+    tumours = choose_tumours(here, pattern)
     placed: list[PlacedTumour] = []
-    for one in objects:
-        its = [t for t in tumours if t.facts in one.regions] if one.here else choose_tumours(one.regions, pattern)
-        unusable += [_empty(t.facts) for t in its if one.here and t.facts.hollow]
-        drawn = [t for t in its if not t.facts.hollow]
-        if drawn:
-            try:
-                placed += _placed(one.ds, drawn, pet, ct)
-            except StudyRefusedError as refusal:
-                unusable.append(refusal)
+    for ds, regions in objects:
+        its = [tumour for tumour in tumours if tumour.facts in regions]
+        unusable += [_empty(tumour.facts) for tumour in its if tumour.facts.hollow]
+        placed += _placed(ds, [tumour for tumour in its if not tumour.facts.hollow], pet, ct, unusable)
+        lost = choose_tumours([facts for facts in regions if not _serves(facts, pet, ct)], pattern)
+        unusable += [reference_missing(ds, tumour.facts.reference, ct) for tumour in lost[:1]]
     unusable += [_empty(p.on_ct) for p in placed if not p.on_ct.mask.any()]
     lesions = tuple(_lesions([p for p in placed if p.on_ct.mask.any()]))
-    unmarked = () if tumours else tuple(facts for facts in regions if not facts.hollow)
-    return StoredSearch(lesions, unmarked, tuple(unusable))
+    unmarked = () if tumours else tuple(facts for facts in here if not facts.hollow)
+    return StoredSearch(lesions, unmarked, tuple({refusal.message: refusal for refusal in unusable}.values()))
 
 
-def _objects(
-    datasets: Sequence[Dataset], pet: Volume, ct: Volume, unusable: list[StudyRefusedError]
-) -> Iterator[_Object]:
+def _serves(facts: RoiFacts, pet: Volume, ct: Volume) -> bool:
+    return facts.reference.serves(pet) or facts.reference.serves(ct)
+
+
+def _objects(datasets: Sequence[Dataset], unusable: list[StudyRefusedError]) -> Iterator[_Object]:
     """Yield what can be read; why another cannot, or which regions of it cannot be told apart, goes to ``unusable``."""
     for ds in datasets:
         if reader := ROI_READERS.get(text(ds, "SOPClassUID")):
             try:
-                facts, reference = reader.facts(ds), reference_of(ds)
+                facts = reader.facts(ds)
             except StudyRefusedError as refusal:
                 unusable.append(refusal)
                 continue
             uses = Counter(one.number for one in facts)
             unusable += [_doubled(ds, facts, number) for number, count in uses.items() if count > 1]
-            single = tuple(one for one in facts if uses[one.number] == 1)
-            yield _Object(ds, single, reference.serves(pet) or reference.serves(ct))
+            yield ds, tuple(one for one in facts if uses[one.number] == 1)
 
 
-def _placed(ds: Dataset, tumours: Sequence[TumourRoi], pet: Volume, ct: Volume) -> list[PlacedTumour]:
-    """Read regions on the series they were drawn on, else on the one whose frame of reference they share."""
-    reference = reference_of(ds)
-    on_pet = reference.is_on(pet) and not reference.is_on(ct)
-    home = pet if on_pet or (reference.serves(pet) and not reference.serves(ct)) else ct
-    why = {t.facts.number: t.why for t in tumours}
+def _placed(
+    ds: Dataset, tumours: Sequence[TumourRoi], pet: Volume, ct: Volume, unusable: list[StudyRefusedError]
+) -> list[PlacedTumour]:
+    """Read regions of one object together; where that fails each by itself, so that one costs no other."""
+    homes = [(tumour, _home(tumour.facts, pet, ct)) for tumour in tumours]
+    placed: list[PlacedTumour] = []
+    for home in (pet, ct):
+        drawn_there = [tumour for tumour, its in homes if its is home]
+        try:
+            placed += _read(ds, drawn_there, home, ct)
+        except StudyRefusedError as refusal:
+            if len(drawn_there) == 1:
+                unusable.append(refusal)
+            else:
+                placed += [p for tumour in drawn_there for p in _placed(ds, [tumour], pet, ct, unusable)]
+    return placed
+
+
+def _home(facts: RoiFacts, pet: Volume, ct: Volume) -> Volume:
+    """Return the series that a region was drawn on, else the one whose frame of reference it shares, the CT first."""
+    of = facts.reference
+    if of.is_on(pet) and not of.is_on(ct):
+        return pet
+    return ct if of.serves(ct) else pet
+
+
+def _read(ds: Dataset, tumours: Sequence[TumourRoi], home: Volume, ct: Volume) -> list[PlacedTumour]:
+    why = {tumour.facts.number: tumour.why for tumour in tumours}
+    if not why:
+        return []
     return [
         PlacedTumour(
             on_ct=roi if home is ct else replace(roi, mask=mask_onto(roi.mask, home.geometry, ct.geometry)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,6 +153,20 @@ def test_a_tumour_without_a_closed_contour_says_so(ct_images: list[Dataset], pet
     with pytest.raises(StudyRefusedError, match="has no closed contour") as refused:
         find_rois(pet, ct, [ds], PetCtEgfr(propose_roi=False), STUDY_UID)
     assert refused.value.code is RefusalCode.NO_ROI
+
+
+def test_a_region_that_cannot_be_placed_costs_no_other(ct_images: list[Dataset], pet: Volume, ct: Volume) -> None:
+    """Of one RTSTRUCT: one in slices, one tilted, one of another frame of reference."""
+    contour = [-20.0, -20.0, 8.0, 20.0, -20.0, 8.0, 20.0, 20.0, 8.0, -20.0, 20.0, 8.0]
+    tilted = [-20.0, -20.0, 8.0, 20.0, -20.0, 8.0, 20.0, 20.0, 28.0, -20.0, 20.0, 28.0]
+    ds = rtstruct(ct_images, {"GTV a": [contour], "GTV b": [tilted], "GTV c": [contour]})
+    elsewhere = deepcopy(ds.ReferencedFrameOfReferenceSequence[0])
+    elsewhere.FrameOfReferenceUID = ds.StructureSetROISequence[2].ReferencedFrameOfReferenceUID = "1.2.4"
+    elsewhere.RTReferencedStudySequence = []
+    ds.ReferencedFrameOfReferenceSequence.append(elsewhere)
+    result = find_rois(pet, ct, [ds], PetCtEgfr(), STUDY_UID)
+    assert [roi.number for roi in result.rois] == [1]
+    assert codes_of(result) == ["ROI_UNREADABLE", "ROI_REFERENCE_MISSING"]
 
 
 def test_a_tumour_without_a_frame_says_so(ct_images: list[Dataset], pet: Volume, ct: Volume) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_the_pet_of_the_same_frame_of_reference_serves(ct: list[Dataset]) -> Non
     pet = volume_of(pet_slices(), Unit.SUVBW)
     (roi,) = structure_masks(rtstruct(ct, {"GTV": [square(-24.5, 23.5, z) for z in (8.0, 12.0)]}), pet)
     assert roi.source is RoiSource.STORED_RTSTRUCT
-    assert roi.referenced_series_uids == {CT_SERIES_UID}
+    assert roi.reference.series_uids == {CT_SERIES_UID}
     assert roi.mask.sum() * pet.geometry.voxel_ml == pytest.approx(48 * 48 * 8 / 1000)
 
 
@@ -199,6 +200,19 @@ def test_other_images_are_refused(ct: list[Dataset], grid: Volume) -> None:
     frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
     ds.pop("FrameOfReferenceUID", None)
     assert _refusal(ds, grid).code is RefusalCode.ROI_REFERENCE_MISSING
+
+
+def test_each_roi_lies_in_its_own_frame_of_reference(ct: list[Dataset], grid: Volume) -> None:
+    """An RTSTRUCT over two frames of reference (3006,0024): what belongs to the other one is not placed here."""
+    ds = rtstruct(ct, {"GTV mr": [square(-3.0, 7.0, 8.0)], "GTV": [square(-3.0, 7.0, 8.0)]})
+    other = deepcopy(ds.ReferencedFrameOfReferenceSequence[0])
+    other.FrameOfReferenceUID = ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = "1.2.4"
+    other.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
+    ds.ReferencedFrameOfReferenceSequence.append(other)
+    assert [roi.number for roi in structure_masks(ds, grid)] == [2]
+    with pytest.raises(StudyRefusedError, match=r"1\.2\.3 and FrameOfReferenceUID \(0020,0052\) 1\.2\.4") as refused:
+        structure_masks(ds, grid, [1, 2])
+    assert refused.value.code is RefusalCode.ROI_REFERENCE_MISSING
 
 
 def test_contours_across_slices_are_refused(ct: list[Dataset], grid: Volume) -> None:

@@ -59,7 +59,7 @@ def test_voxels_are_the_stored_ones(
     np.testing.assert_array_equal(roi.mask, truth)
     assert (roi.label, roi.number, roi.source) == ("tumour", 1, RoiSource.STORED_SEG)
     assert roi.tracking_uid == f"{STUDY_UID}.77.1"
-    assert roi.referenced_series_uids == {CT_SERIES_UID}
+    assert roi.reference.series_uids == {CT_SERIES_UID}
     assert not roi.method, "nothing was interpolated"
     assert not roi.mask.flags.writeable
 

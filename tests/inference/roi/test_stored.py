@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from egfr_dls.study import RoiSource
-from inference.roi.stored import Origin, StoredRoi, one_per_lesion, shown
+from inference.roi.stored import Origin, Reference, StoredRoi, one_per_lesion, shown
 
 
 def stored(
@@ -32,7 +32,7 @@ def stored(
         content_datetime=datetime.fromisoformat(when) if when else None,
         tracking_uid=tracking_uid,
         concepts=(),
-        referenced_series_uids=frozenset(),
+        reference=Reference(frozenset(), frozenset()),
         origin=Origin(by_person=by_person),
         mask=mask,
     )

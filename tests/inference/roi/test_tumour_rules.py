@@ -8,7 +8,7 @@ from pydicom.sr._snomed_dict import mapping
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.study import RoiSource
-from inference.roi.stored import CodedConcept, RoiFacts
+from inference.roi.stored import CodedConcept, Reference, RoiFacts
 from inference.roi.tumour_rules import TUMOUR_CODES, TUMOUR_WORDS, choose_tumours
 
 TISSUE = CodedConcept("85756007", "SCT", "Tissue")
@@ -25,7 +25,7 @@ def facts(label: str = "Segment_1", number: int = 1, *concepts: CodedConcept) ->
         content_datetime=None,
         tracking_uid=None,
         concepts=concepts or (TISSUE,),
-        referenced_series_uids=frozenset(),
+        reference=Reference(frozenset(), frozenset()),
     )
 
 
