@@ -46,6 +46,11 @@ class _Asker:
         """Whether nothing more is to be had of it: closed, asked long ago, or too slow with its answer."""
         return not self.channel.is_open or now >= (self.answer_by if self.report else self.until)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether a report can be sent on it now."""
+        return self.report is None and self.channel.quiet_seconds() >= QUIET_SECONDS
+
 
 class CommitmentDialogue:
     """The handlers of the receiver's dispatch table, and the thread that reports on the associations that asked.
@@ -130,16 +135,14 @@ class CommitmentDialogue:
     def _look(self, ledger: Ledger) -> None:
         """Record what was answered, forget what is over, and report on what is quiet."""
         with self._lock:
-            askers = dict(self._askers)
-        for association_id, asker in askers.items():
+            askers = list(self._askers.values())
+        for asker in askers:
             if asker.report is not None:
                 self._record(ledger, asker)
-            with self._lock:  # where it may have asked again meanwhile
-                if asker.report is None and asker.is_over(time.monotonic()):
-                    self._askers.pop(association_id)
-        quiet = {
-            name: a for name, a in askers.items() if a.report is None and a.channel.quiet_seconds() >= QUIET_SECONDS
-        }
+        with self._lock:  # where one may have asked again meanwhile
+            now = time.monotonic()
+            self._askers = {name: a for name, a in self._askers.items() if a.report or not a.is_over(now)}
+            quiet = {name: a for name, a in self._askers.items() if a.is_quiet}
         if quiet:
             self._report(ledger, quiet)
 

@@ -25,13 +25,15 @@ from egfr_dls.ledger.schema import commitment
 from egfr_dls.spool import DirectorySpool
 from egfr_dls.spool.contract import AssociationEnded, CommitmentRequested
 from listener import commitment_dialogue
-from listener.association import Admission
+from listener.association import Accepted, Admission, AssociationRequest
 from listener.commitment import CommitmentScp
 from listener.commitment_dialogue import CommitmentDialogue
 from listener.commitment_settlement import Settlement
 from listener.commitment_status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
 from listener.connection import Node
-from listener.dispatch import HANDLERS
+from listener.dispatch import HANDLERS, Channel
+from listener.negotiation import Context, Result
+from listener.proposal import Roles
 from listener.reception import Reception
 from listener.server import Server, bind
 from tests.builders import ct_slices
@@ -199,6 +201,23 @@ def test_one_that_is_released_at_once_leaves_the_report_to_another(bench: Bench)
         (due,) = commitments.due(tx, time.time() + commitments.SAME_ASSOCIATION_SECONDS + 1)
     assert due.attempts == 0
     assert bench.requester.heard.empty()
+
+
+def test_nothing_is_claimed_for_one_that_has_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lease would have to run out (two minutes) before the report goes out on an association of ours."""
+    with bench.associated() as assoc:
+        ask(assoc)
+    until(lambda: bench.entries(AssociationEnded), "the end in the spool")
+    bench.decide()
+    monkeypatch.setattr(commitment_dialogue, "QUIET_SECONDS", 0.0)
+    accepted = Accepted(bench.rows()[0].association_id, AssociationRequest("SCANNER", "EGFR_DLS", "127.0.0.1"))
+    channel = Channel(accepted, {}, lambda _: None, 0)
+    channel.close()
+    dialogue = CommitmentDialogue(CommitmentScp(bench.spool, 0), lambda: bench.ledger, LISTENER)
+    context = Context(1, PUSH_MODEL_CLASS, EXPLICIT, Result.ACCEPTANCE, Roles(scu=True, scp=False))
+    dialogue._await(context, channel)
+    dialogue._look(bench.ledger)
+    assert (bench.rows()[0].attempts, bench.rows()[0].sender) == (0, None)
 
 
 def test_one_that_breaks_off_instead_of_answering_leaves_the_report_to_another_at_once(bench: Bench) -> None:
