@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import socket
+from collections.abc import Callable
 
 from listener.errors import ConnectionLostError
 from listener.stream import Stream
@@ -20,11 +21,12 @@ class ReceiveBuffer:
     fragments lies in one piece, and nothing is allocated. ``base <= tail <= start <= end`` always holds.
     """
 
-    __slots__ = ("_memory", "_receive", "_socket", "base", "end", "start", "tail", "view")
+    __slots__ = ("_memory", "_receive", "_socket", "at_rest", "base", "end", "start", "tail", "view")
 
     def __init__(self, connection: socket.socket, stream: Stream) -> None:
         self._socket = connection
         self._receive = stream.recv_into
+        self.at_rest: Callable[[], None] = lambda: None  # called at each second of silence (SO_RCVTIMEO)
         self._memory = mmap.mmap(-1, CAPACITY_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(self._memory)
         self.base = self.tail = self.start = self.end = 0
@@ -51,6 +53,7 @@ class ReceiveBuffer:
                 break
             except BlockingIOError:  # SO_RCVTIMEO: quiet for a while
                 self._give_back()
+                self.at_rest()
             except OSError as error:
                 raise ConnectionLostError("the connection broke") from error
         if not count:

@@ -153,6 +153,7 @@ class CommitmentDialogue:
             conclude(ledger, asker.report, Tried(asker.status), time.time())
         elif asker.is_over(time.monotonic()):
             conclude(ledger, asker.report, Tried(None, "NO_ANSWER"), time.time(), wait=False)
+            asker.until = 0.0  # what else it asked for is reported by other means
         else:
             return
         asker.report = asker.status = None

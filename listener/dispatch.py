@@ -7,10 +7,10 @@ A handler is ``handler(message, channel)``. It runs in the association's thread 
 * answers a request with ``channel.respond(message, status)``; a response (for example N-EVENT-REPORT-RSP, 8100H) is not
   answered, its ``message.command.message_id`` says which of our requests it belongs to;
 * calls ``channel.kept()`` if it put something into the spool, whose reader then hears of the association's end;
-* may keep the channel, and from any thread ask something of the peer with ``channel.post``: the request goes out as soon as
-  the association is idle. ``post`` returns the Message ID, or None when the association is over: then another way is needed.
+* may keep the channel, and from any thread ask something of the peer with ``channel.post``: the association's own thread sends
+  it, soon. ``post`` returns the Message ID, or None when the association is over: then another way is needed.
 
-Register it in the mapping given to ``Server``; ``HANDLERS`` is what a plain receiver has. What is in no table is answered
+Register it in ``connection.Node.handlers``; ``HANDLERS`` is what a plain receiver has. What is in no table is answered
 0211H (unrecognized operation); a response that nobody waits for aborts the association. An exception of a handler does too.
 A service whose abstract syntax is not in ``negotiation.SUPPORTED`` needs a line there, with the requestor's roles.
 """
@@ -28,7 +28,6 @@ from typing import TypeAlias
 from egfr_dls.dimse_status import StoreStatus
 from listener.association import Accepted
 from listener.command_set import NO_DATA_SET, Command, CommandSet, Tag, write_command, write_response
-from listener.errors import ConnectionLostError
 from listener.negotiation import Context
 from listener.pdu import message as encode_message
 
@@ -45,7 +44,9 @@ class Message:
 
 
 class Channel:
-    """What an association's handlers send on it. ``post`` may be called from any thread, the rest from the association's.
+    """What an association's handlers send on it, all of it in the association's thread: any other would wait for a slow peer.
+
+    ``post``, ``quiet_seconds`` and ``is_open`` are for any thread.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ class Channel:
     def post(
         self, context: Context, field: Command, elements: Mapping[int, int | str], data: bytes = b""
     ) -> int | None:
-        """Send a request of ours as soon as the association is idle.
+        """Have a request of ours sent as soon as the association is idle: after a message, or a second of silence.
 
         Parameters
         ----------
@@ -109,19 +110,22 @@ class Channel:
                 }
             )
             self._posted.append(encode_message(context.context_id, command, data, self._maximum))
-            return self._message_id if not self._idle or self._flushed() else None
+            return self._message_id
 
     def busy(self) -> None:
         """Note that a message of the peer's is under way."""
-        with self._lock:
-            self._idle = False
+        self._idle = False
 
     def rest(self) -> None:
         """Note that the association is idle, and send what was posted meanwhile."""
-        with self._lock:
-            self._idle = True
-            self._quiet_since = time.monotonic()
-            self._flush()
+        self._quiet_since = time.monotonic()
+        self._idle = True
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was posted, unless a message of the peer's is under way."""
+        while self._idle and self._posted:
+            self._send(self._posted.popleft())
 
     def quiet_seconds(self) -> float:
         """Return for how long no message of the peer's has been under way."""
@@ -131,18 +135,6 @@ class Channel:
         """Note that the association is over."""
         with self._lock:
             self.is_open = False
-
-    def _flushed(self) -> bool:
-        """Send what was posted, in another thread than the association's, which finds out itself where the connection broke."""
-        try:
-            self._flush()
-        except ConnectionLostError:
-            self.is_open = False
-        return self.is_open
-
-    def _flush(self) -> None:
-        while self._posted:
-            self._send(self._posted.popleft())
 
 
 Handler: TypeAlias = Callable[[Message, Channel], None]

@@ -48,6 +48,7 @@ class Session:
     def __init__(self, buffer: ReceiveBuffer, channel: Channel, duties: Duties, watch: Watch) -> None:
         self._buffer = buffer
         self._channel = channel
+        buffer.at_rest = channel.flush
         self._duties = duties
         self._watch = watch
         self._context_id = 0  # of the message under way

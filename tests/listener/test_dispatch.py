@@ -136,6 +136,20 @@ def test_what_cannot_be_sent_any_more_is_told(service: Service) -> None:
         until(lambda: report_on(service) is None, "told")
 
 
+def test_who_posts_never_waits_for_a_slow_peer() -> None:
+    """One thread posts for all associations; a peer that reads nothing would hold up the reports of all others."""
+    sent: list[bytes] = []
+    channel = Channel(None, {}, sent.append, 0)  # type: ignore[arg-type]
+    where: Any = type("C", (), {"context_id": 1})
+    channel.post(where, Command.N_EVENT_REPORT_RQ, REPORT)
+    assert not sent, "its own thread sends"
+    channel.busy()
+    channel.flush()
+    assert not sent, "a message of the peer's is under way"
+    channel.rest()
+    assert len(sent) == 1
+
+
 def test_message_ids_go_round_and_are_never_0(service: Service) -> None:
     sent: list[bytes] = []
     channel = Channel(None, {}, sent.append, 0)  # type: ignore[arg-type]
