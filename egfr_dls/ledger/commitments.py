@@ -38,9 +38,10 @@ class CommitmentState(StrEnum):
 
 
 TRANSITIONS: dict[CommitmentState, frozenset[CommitmentState]] = {
-    CommitmentState.REQUESTED: frozenset({CommitmentState.SETTLED, CommitmentState.DEAD}),
-    CommitmentState.SETTLED: frozenset({CommitmentState.REPORTED, CommitmentState.DEAD, CommitmentState.SETTLED}),
-    CommitmentState.REPORTED: frozenset({CommitmentState.REQUESTED}),  # asked again: reported again
+    # every one to REQUESTED: asked again, it is decided and reported again
+    CommitmentState.REQUESTED: frozenset({CommitmentState.REQUESTED, CommitmentState.SETTLED, CommitmentState.DEAD}),
+    CommitmentState.SETTLED: frozenset(CommitmentState),
+    CommitmentState.REPORTED: frozenset({CommitmentState.REQUESTED}),
     CommitmentState.DEAD: frozenset({CommitmentState.REQUESTED}),
 }
 
@@ -99,23 +100,25 @@ def enter(tx: Tx, entry: CommitmentRequested, payload: bytes, listener: str, now
         .order_by(commitment.c.id)
     ).all()
     again = [row.id for row in known if (row.request_sha256, row.calling_ae_title) == (digest, entry.calling_ae_title)]
-    values = {
+    state = CommitmentState.DEAD if too_old else CommitmentState.REQUESTED
+    values: dict[str, object] = {
+        **_NO_LEASE,  # whoever is sending the report of before does not conclude this one
         "request": payload,
         "called_ae_title": entry.called_ae_title,
         "peer_address": entry.peer_address,
         "association_id": entry.association_id,
         "received_at": received_at,
-        "state": CommitmentState.DEAD if too_old else CommitmentState.REQUESTED,
         "due_at": received_at,
         "attempts": 0,
         "reason": "TOO_OLD" if too_old else "",
     }
     if again:
-        tx.execute(update(commitment).where(commitment.c.id == again[0]).values(**values))
+        _move(tx, again[0], state, **values)
         return
     tx.execute(
         insert(commitment).values(
             **values,
+            state=state,
             transaction_uid=entry.transaction_uid,
             request_sha256=digest,
             transfer_syntax_uid=entry.transfer_syntax_uid,

@@ -267,6 +267,28 @@ def test_a_lease_is_taken_once_and_ends(settled: Bench) -> None:
     assert due_at(settled, commitments.SAME_ASSOCIATION_SECONDS) == 1
 
 
+def test_asked_again_while_its_report_is_on_its_way_it_is_free_at_once(settled: Bench) -> None:
+    """The try before holds a lease of two minutes and may conclude late: that is no answer to what was asked since."""
+    (row,) = settled.rows()
+    with settled.ledger.begin() as tx:
+        assert commitments.claim(tx, row.id, "another", NOW)
+    settled.ask("1.3")
+    with settled.ledger.begin() as tx:
+        commitments.reported(tx, row.id, 0)
+    assert settled.rows()[0].state == CommitmentState.REQUESTED
+    settled.settlement.apply(NOW)
+    with settled.ledger.begin() as tx:
+        assert commitments.claim(tx, row.id, LISTENER, NOW)
+
+
+def test_a_request_older_than_a_day_that_is_read_again_changes_nothing(settled: Bench) -> None:
+    (row,) = settled.rows()
+    with settled.ledger.begin() as tx:
+        commitments.reported(tx, row.id, 0)
+        commitments.enter(tx, asked(), as_bytes(request(["1.3"])), LISTENER, NOW + commitments.GIVE_UP_SECONDS)
+    assert settled.rows()[0].state == CommitmentState.REPORTED
+
+
 def test_what_is_reported_is_never_due_again(settled: Bench) -> None:
     (row,) = settled.rows()
     with settled.ledger.begin() as tx:
