@@ -14,6 +14,7 @@ from listener.registry import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, SEGMENTATION_S
 # Of an instance this much is looked at, whatever its size: (0008,010C) and (0062,0002) stand before frames and pixels.
 FRONT_BYTES = 4 * 1024**2
 _SCHEME = CODING_SCHEME_UID.encode()
+_SEGMENTATIONS = frozenset({SEGMENTATION_STORAGE, "1.2.840.10008.5.1.4.1.1.66.7"})  # the latter: Label Map Segmentation
 # Classes that any version of us may have sent. What a scanner made is never searched for our coding scheme.
 _OF_OURS = frozenset(
     {
@@ -68,7 +69,7 @@ def _is_corrected_seg(entry: ReceivedInstance, front: bytes) -> bool:
 
     One that is deflated is not looked into: inflated it may be a thousand times as large.
     """
-    if entry.sop_class_uid != SEGMENTATION_STORAGE or entry.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+    if entry.sop_class_uid not in _SEGMENTATIONS or entry.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         return False
     from pydicom import dcmread  # a third of the process's memory, and this is rare
 

@@ -28,6 +28,9 @@ def entry_of(ds: Dataset) -> ReceivedInstance:
     )  # fmt: skip
 
 
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # Label Map Segmentation Storage
+
+
 def sr(series: str, *, scheme: str = "") -> Dataset:
     ds = base_dataset(ComprehensiveSRStorage, "SR", series, "1.2.3.5")
     item = Dataset()
@@ -36,8 +39,8 @@ def sr(series: str, *, scheme: str = "") -> Dataset:
     return ds
 
 
-def seg(series: str, *algorithm_types: str) -> Dataset:
-    ds = base_dataset(SegmentationStorage, "SEG", series, "1.2.3.6")
+def seg(series: str, *algorithm_types: str, sop_class_uid: str = SegmentationStorage) -> Dataset:
+    ds = base_dataset(sop_class_uid, "SEG", series, "1.2.3.6")
     ds.SegmentSequence = []
     for kind in algorithm_types:
         item = Dataset()
@@ -66,6 +69,8 @@ def test_our_series_are_known_without_the_ledger(kind: str, demonstration: bool)
         (seg(OURS), False, True),
         (seg(OURS, "MANUAL"), False, False),  # a person's correction is an input
         (seg(OURS, "AUTOMATIC", "SEMIAUTOMATIC"), False, False),
+        (seg(OURS, "MANUAL", sop_class_uid=LABEL_MAP), False, False),  # saved by a tool that writes label maps
+        (seg(OURS, "AUTOMATIC", sop_class_uid=LABEL_MAP), False, True),
         (seg(OURS, "MANUAL"), True, True),  # but not what we sent ourselves
         (seg(FOREIGN, "AUTOMATIC"), False, False),  # another program's region of interest
     ],
