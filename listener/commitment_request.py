@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from listener.commitment_status import RequestFault, RequestRefusedError
+from listener.dataset import ITEM, ITEM_END, SEQUENCE_END, SHORT_VRS, UNDEFINED
 from listener.registry import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 
 TRANSFER_SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
@@ -22,10 +23,6 @@ REFERENCED_SOP_SEQUENCE = 0x00081199
 REFERENCED_SOP_CLASS_UID = 0x00081150
 REFERENCED_SOP_INSTANCE_UID = 0x00081155
 
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 table 7.5-1
-_UNDEFINED = 0xFFFFFFFF
-# VRs whose length field has 16 bits; all others have 2 reserved bytes and 32 bits (PS3.5 7.1.2)
-_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 # Only what can be sent back and compared; a leading zero in a component is the sender's own affair here.
 _UID = re.compile(rb"[0-9.]{1,64}")
 _TAG, _SHORT, _LONG = struct.Struct("<HH"), struct.Struct("<H"), struct.Struct("<I")
@@ -82,7 +79,7 @@ def _references(reader: _Reader, length: int) -> dict[Reference, None]:
     found: dict[Reference, None] = {}
     for item_length in reader.items(length):
         uids = {REFERENCED_SOP_CLASS_UID: "", REFERENCED_SOP_INSTANCE_UID: ""}
-        for tag, value_length in reader.elements(reader.end_of(item_length), _ITEM_END):
+        for tag, value_length in reader.elements(reader.end_of(item_length), ITEM_END):
             if tag in uids:
                 uids[tag] = reader.uid(value_length, RequestFault.REFERENCE_FORM)
             else:
@@ -121,9 +118,9 @@ class _Reader:
         end = self.end_of(length)
         while end is None or self._at < end:
             tag, item_length = self._header()
-            if end is None and tag == _SEQUENCE_END:
+            if end is None and tag == SEQUENCE_END:
                 return
-            if tag != _ITEM:
+            if tag != ITEM:
                 raise RequestRefusedError(RequestFault.MALFORMED)
             yield item_length
         if self._at != end:
@@ -131,7 +128,7 @@ class _Reader:
 
     def end_of(self, length: int) -> int | None:
         """Return where a value that begins here ends, None where a delimiter says it."""
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             return None
         if self._at + length > len(self._data):
             raise RequestRefusedError(RequestFault.MALFORMED)
@@ -157,7 +154,7 @@ class _Reader:
         self._implicit = self._implicit or self._vr == b"UN"  # PS3.5 6.2.2, note 4
         while owed:
             tag, inner = self._header()
-            if tag in (_ITEM_END, _SEQUENCE_END):
+            if tag in (ITEM_END, SEQUENCE_END):
                 self._implicit = owed.pop()
             elif (end := self.end_of(inner)) is not None:
                 self._at = end
@@ -174,7 +171,7 @@ class _Reader:
             self._at = at + 4
             return group << 16 | element, length
         self._vr = self._data[at : at + 2]
-        if self._vr in _SHORT_VRS:
+        if self._vr in SHORT_VRS:
             (length,) = _SHORT.unpack_from(self._data, at + 2)
             self._at = at + 4
         elif self._vr.isalpha() and self._vr.isupper():

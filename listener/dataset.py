@@ -28,10 +28,10 @@ _INFLATED_AT_ONCE, _DEFLATED_AT_ONCE = 1024**2, 64 * 1024
 
 _LONG_HEADER, _SHORT_HEADER = 12, 8  # bytes of tag, VR and length (PS3.5 7.1.2, 7.1.3)
 _DELIMITATION = 0xFFFE  # group of items and delimiters, which have no VR (PS3.5 7.5)
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 table 7.5-1
-_ENDS = (_ITEM_END & 0xFFFF, _SEQUENCE_END & 0xFFFF)
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 table 7.5-1
+_ENDS = (ITEM_END & 0xFFFF, SEQUENCE_END & 0xFFFF)
 # VRs whose length field has 16 bits; all others, known or to come, have 2 reserved bytes and 32 bits (PS3.5 7.1.2)
-_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class DataSetScanner:
             start = position + _SHORT_HEADER
             if implicit or group == _DELIMITATION:
                 (length,) = length_at(data, position + 4)
-            elif vr not in _SHORT_VRS:
+            elif vr not in SHORT_VRS:
                 if not (vr.isalpha() and vr.isupper()):
                     raise InstanceRefusedError(Fault.MALFORMED)
                 if end - position < _LONG_HEADER:
@@ -173,14 +173,14 @@ class DataSetScanner:
 
     def _nest(self, tag: int, vr: bytes) -> None:
         """Go into a sequence or an item of undefined length, or out of it."""
-        if tag in (_ITEM_END, _SEQUENCE_END):  # their length is zero, and not looked at
+        if tag in (ITEM_END, SEQUENCE_END):  # their length is zero, and not looked at
             if not self._owed or self._owed[-1][0] != tag:
                 raise InstanceRefusedError(Fault.MALFORMED)
             self._encoding = self._owed.pop()[1]
             return
         if not self._owed and tag in self._wanted:
             self._values[tag] = b""
-        self._owed.append((_ITEM_END if tag == _ITEM else _SEQUENCE_END, self._encoding))
+        self._owed.append((ITEM_END if tag == ITEM else SEQUENCE_END, self._encoding))
         if len(self._owed) > 2 * MAX_DEPTH:
             raise InstanceRefusedError(Fault.NESTED_TOO_DEEP)
         if vr == b"UN":

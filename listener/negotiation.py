@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from egfr_dls.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from listener.commitment_status import PUSH_MODEL_CLASS
 from listener.pdu import HEADER, MAXIMUM_PDU_BYTES, PduType
 from listener.proposal import APPLICATION_CONTEXT, Item, Proposal, ProposedContext, Roles
 from listener.registry import (
@@ -18,7 +19,6 @@ from listener.registry import (
 )
 
 VERIFICATION = "1.2.840.10008.1.1"
-STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"  # Push Model (PS3.4 J.3)
 LITTLE_ENDIAN = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN})
 
 
@@ -32,7 +32,7 @@ class Supported:
 
 SUPPORTED: dict[str, Supported] = {
     VERIFICATION: Supported(),
-    STORAGE_COMMITMENT: Supported(LITTLE_ENDIAN, Roles(scu=True, scp=False)),
+    PUSH_MODEL_CLASS: Supported(LITTLE_ENDIAN, Roles(scu=True, scp=False)),
     **dict.fromkeys(STORAGE_SOP_CLASSES, Supported()),
 }
 
