@@ -109,7 +109,7 @@ class PatientFinding:
 
 @dataclass(frozen=True)
 class PriorFinding:
-    """An earlier result of the same patient. ``study_date`` is ISO 8601; ``source`` is the ledger of this node."""
+    """An earlier result of the patient; ``study_date`` in ISO 8601, ``source``: ledger, or where its report came from."""
 
     study_date: str
     egfr_dls: float

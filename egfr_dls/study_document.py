@@ -10,7 +10,7 @@ from rich.table import Table
 from sqlalchemy import Row
 
 from egfr_dls.findings import StudyFindings, result_document
-from egfr_dls.ledger import Tx, deliveries, results, studies
+from egfr_dls.ledger import Tx, deliveries, results, retrievals, studies
 
 SHOW_SCHEMA = "egfr-dls-study/1"
 
@@ -48,6 +48,10 @@ def whole(tx: Tx, name: str) -> dict[str, Any]:
         ],
         "findings": None if newest is None else _findings(newest),
         "revision": None if newest is None else newest.revision,
+        "sources": [
+            {"source": r.source, "state": r.state, "attempts": r.attempts, "reason": r.reason or None}
+            for r in retrievals.of_study(tx, uid)
+        ],
         "jobs": [
             {"kind": j.kind, "state": j.state, "attempts": j.attempts, "error_class": j.error_class}
             for j in studies.jobs_of(tx, uid)
@@ -106,6 +110,7 @@ def render(document: dict[str, Any], console: Console) -> None:
     if found is not None:
         _render_findings(found, console)
     for title, items, columns in (
+        ("sources", document["sources"], ("source", "state", "attempts", "reason")),
         ("jobs", document["jobs"], ("kind", "state", "attempts", "error_class")),
         ("deliveries", document["deliveries"], ("kind", "destination", "state", "attempts", "last_status", "reason")),
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
@@ -15,6 +15,7 @@ from egfr_dls.ledger.patients import PatientStudy
 from egfr_dls.ledger.retrievals import FetchedSeries
 from egfr_dls.refusals import Remark, WarningCode
 from inference.read.header import text
+from inference.read.prior_report import PriorReport, read_prior_report
 
 _DATE = re.compile(r"[0-9]{8}")  # PS3.5 table 6.2-1, DA
 LEDGER = "ledger"  # the source of a prior that this node found itself
@@ -29,23 +30,40 @@ class History:
     priors: tuple[PriorFinding, ...] = ()
 
 
-def history(tx: Tx, found: StudyFindings, datasets: Sequence[Dataset], site_key: bytes) -> History:
+def history(
+    tx: Tx, found: StudyFindings, datasets: Sequence[Dataset], site_key: bytes, kept: Callable[[str], bytes]
+) -> History:
     """Return what the ledger knows beside the study's instances.
 
     Parameters
     ----------
     datasets
         the study's; the one from which the report copies the patient says whose study it is
+    kept
+        gives an object of the store by its digest
     """
     reference = next(ds for ds in datasets if ds.SOPInstanceUID == found.reference_sop_instance_uid)
-    whose = _whose(reference, site_key)
-    rows = patients.earlier(tx, found.study_instance_uid, whose, found.biomarker or "") if whose else []
-    priors = (_prior(study_date, StudyFindings.from_json(document)) for study_date, document in rows)
-    return History(
-        whose,
-        tuple(retrievals.fetched(tx, found.study_instance_uid)),
-        tuple(prior for prior in priors if prior is not None),
-    )
+    whose, biomarker = _whose(reference, site_key), found.biomarker or ""
+    priors: list[PriorFinding] = []
+    if whose is not None:
+        own = patients.earlier(tx, found.study_instance_uid, whose, biomarker)
+        known = {study for study, _, _ in own}
+        reports = [
+            read_prior_report(kept(sha256), biomarker, source)
+            for source, sha256 in retrievals.reports(tx, found.study_instance_uid)
+        ]
+        priors += [prior for _, date, document in own if (prior := _prior(date, StudyFindings.from_json(document)))]
+        priors += [
+            r.finding for r in reports if r and r.study_instance_uid not in known and _precedes(r, whose, site_key)
+        ]
+    priors.sort(key=lambda prior: (prior.study_date, prior.source, prior.egfr_dls))
+    return History(whose, tuple(retrievals.fetched(tx, found.study_instance_uid)), tuple(priors))
+
+
+def _precedes(report: PriorReport, whose: PatientStudy, site_key: bytes) -> bool:
+    """Whether a report is of an earlier study of the same patient."""
+    same = patients.patient_key(site_key, report.patient_id, report.issuer) == whose.patient_key
+    return same and (report.study_date, report.study_time) < (whose.study_date, whose.study_time)
 
 
 def with_history(found: StudyFindings, known: History) -> StudyFindings:

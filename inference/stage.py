@@ -102,7 +102,7 @@ class InferenceHandler:
             progress=self._progress,
         )
         with self._store.ledger.read() as tx:
-            known = history(tx, analysis.findings, datasets, self._store.site_key)
+            known = history(tx, analysis.findings, datasets, self._store.site_key, self._store.objects.get)
         return replace(analysis, findings=with_history(analysis.findings, known)), content, known
 
     def _read(self, places: Mapping[str, SpoolRef]) -> tuple[list[Dataset], StudyRefusedError | None]:

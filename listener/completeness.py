@@ -48,7 +48,7 @@ class NotApplicable:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Ask the sources for what it lacks, before anything else is decided."""
+    """Ask the sources for what it lacks, and for earlier reports, before anything else is decided."""
 
 
 Decision = Wait | Complete | NotApplicable | Fetch
@@ -83,7 +83,7 @@ def decide(
         return NotApplicable()  # a later instance reopens it
     if study.released:
         return Wait(WaitReason.RELEASED)  # its result stands: a part of it would be refused in its place
-    if may_fetch and study.fetching_until is None and lacking(study, rule):
+    if may_fetch and study.fetching_until is None:
         return Fetch()
     if study.fetching_until is not None and now < study.fetching_until:
         return Wait(WaitReason.FETCHING, study.fetching_until)

@@ -46,7 +46,7 @@ def main(settings: Settings, listener: str, bell: Bell, opened: Callable[[], Non
         opened()
         indexer = indexer_of(settings, store, listener)
         reporter = Reporter(settings, store.ledger, listener)
-        retriever = Retriever(settings, store.ledger, store.spool, listener)
+        retriever = Retriever(settings, store, listener)
         with reporter.running(), retriever.running():
             indexer.recover(bell, started_at)
             indexer.run(bell)

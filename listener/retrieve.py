@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from egfr_dls.biomarkers import enabled_rules
 from egfr_dls.errors import TemporaryFailureError
-from egfr_dls.ledger import Ledger, instances, retrievals, studies
+from egfr_dls.ledger import instances, retrievals, studies
 from egfr_dls.ledger.retrievals import DueRetrieval, FetchedSeries
 from egfr_dls.settings import Settings
-from egfr_dls.spool import SpoolWriter
+from egfr_dls.store import Store
 from egfr_dls.telemetry import error_fields, get_logger
 from listener.completeness import asked_rule, lacking
 from listener.reception import Reception
@@ -41,18 +41,18 @@ class Retriever:
     def __init__(
         self,
         settings: Settings,
-        ledger: Ledger,
-        spool: SpoolWriter,
+        store: Store,
         name: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sources = {source.name: source for source in settings.sources}
         self._rules = enabled_rules(settings)
-        self._ledger = ledger
+        self._ledger = store.ledger
+        self._objects = store.objects
         self._name = name
         self._clock = clock
         self._stop = threading.Event()
-        reception = Reception(spool, settings.storage.min_free_bytes)
+        reception = Reception(store.spool, settings.storage.min_free_bytes)
         self._asker = Asker(settings.listener.ae_title, reception, self._stop)
 
     @contextmanager
@@ -107,7 +107,7 @@ class Retriever:
         source = self._sources.get(due.source)
         if source is None:
             return Outcome(failure=SourceError("NOT_CONFIGURED", again=False))
-        return self._asker.ask(source, due.study_instance_uid, lack) if lack.modalities else Outcome()
+        return self._asker.ask(source, due.study_instance_uid, lack)
 
     def _lack(self, study_instance_uid: str) -> Lack:
         with self._ledger.read() as tx:
@@ -147,7 +147,9 @@ class Retriever:
         if failure is None and lack.images and self._lack(due.study_instance_uid).images:
             failure = SourceError("NOT_THERE")
         again = lack.images and failure is not None and failure.again
+        reports = {uid: self._objects.put(report) for uid, report in outcome.reports.items()}
         with self._ledger.begin() as tx:
+            retrievals.keep_reports(tx, due, reports)
             if failure is None:
                 retrievals.conclude(tx, due, fetched, self._clock())
             elif failure is STOPPED and not fetched:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from egfr_dls.settings import Source
 from listener.reception import Reception
 from listener.retrieve_plan import Request, plan
+from listener.retrieve_priors import fetch_prior_reports
 from listener.retrieve_query import listed_series
 from listener.retrieve_source import SourceError, dialogue
 from listener.retrieve_take import Inbox, fetch
@@ -24,11 +26,15 @@ class Lack:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was requested, what came on the same association (SOP Instance UIDs), and what went wrong."""
+    """What was requested, what came on the same association (SOP Instance UIDs), and what went wrong.
+
+    ``reports``: earlier reports of the patient as Part 10 files, by SOP Instance UID.
+    """
 
     requests: tuple[Request, ...] = ()
     taken: frozenset[str] = frozenset()
     failure: SourceError | None = None
+    reports: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def asked(self) -> frozenset[str]:
@@ -53,7 +59,7 @@ class Asker:
         self._stop = stop
 
     def ask(self, source: Source, study_instance_uid: str, lack: Lack) -> Outcome:
-        """Have a source send what it has of what a study lacks."""
+        """Have a source send what it has of what a study lacks, and the patient's earlier reports."""
         inbox = Inbox(self._reception, source, self._ae_title, study_instance_uid)
         requests: tuple[Request, ...] = ()
         failure: SourceError | None = None
@@ -62,10 +68,11 @@ class Asker:
             with dialogue(source, self._ae_title, inbox.on_store, self._stop) as opened:
                 listed = listed_series(opened, study_instance_uid, lack.modalities, source.max_instances)
                 requests = plan(listed, lack.here)
-                fetch(opened, requests, inbox)
-            whole = True
+                fetch(opened, requests, inbox, study_instance_uid)
+                whole = True
+                fetch_prior_reports(opened, inbox)
         except SourceError as error:
             failure = error
         finally:
             inbox.close(whole=whole)
-        return Outcome(requests, frozenset(inbox.taken), failure)
+        return Outcome(requests, frozenset(inbox.taken), failure, inbox.reports)

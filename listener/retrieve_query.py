@@ -24,48 +24,52 @@ def listed_series(
     SourceError
         it does not answer, or lists more than is taken
     """
+    if not modalities:
+        return ()
     found, count = [], 0
     ours = our_series(study_instance_uid)
-    for series in _matches(source, _keys("SERIES", study_instance_uid, Modality="", SeriesInstanceUID=""), MAX_SERIES):
+    every = keys("SERIES", StudyInstanceUID=study_instance_uid, Modality="", SeriesInstanceUID="")
+    for series in matches(source, every, MAX_SERIES):
         uid, modality = str(series.get("SeriesInstanceUID", "")), str(series.get("Modality", ""))
         if modality not in modalities or uid in ours or not is_uid(uid):
             continue
-        keys = _keys("IMAGE", study_instance_uid, SeriesInstanceUID=uid, SOPInstanceUID="")
-        uids = [str(image.get("SOPInstanceUID", "")) for image in _matches(source, keys, max_instances - count)]
+        wanted = keys("IMAGE", StudyInstanceUID=study_instance_uid, SeriesInstanceUID=uid, SOPInstanceUID="")
+        uids = [str(image.get("SOPInstanceUID", "")) for image in matches(source, wanted, max_instances - count)]
         count += len(uids)
         found.append(ListedSeries(uid, modality, tuple(uid for uid in uids if is_uid(uid))))
     return tuple(found)
 
 
-def _keys(level: str, study_instance_uid: str, **further: str) -> Dataset:
+def keys(level: str, **attributes: str | list[str]) -> Dataset:
+    """Return the identifier of a query: what it matches, and empty what it asks for."""
     ds = Dataset()
     ds.QueryRetrieveLevel = level
-    ds.StudyInstanceUID = study_instance_uid
-    for keyword, value in further.items():
+    for keyword, value in attributes.items():
         setattr(ds, keyword, value)
     return ds
 
 
-def _matches(source: Dialogue, keys: Dataset, limit: int) -> list[Dataset]:
-    """Return the matches of a query that are of the study asked for.
+def matches(source: Dialogue, wanted: Dataset, limit: int) -> list[Dataset]:
+    """Return the matches of a query; those of another study than the one asked for are left out.
 
     Raises
     ------
     SourceError
         more than ``limit`` (the association is aborted: nobody knows how many more there are), or no success at the end
     """
-    matches: list[Dataset] = []
-    for status, identifier in source.answers(lambda: _send(source, keys)):
+    found: list[Dataset] = []
+    for status, identifier in source.answers(lambda: _send(source, wanted)):
         if status.Status in PENDING:
-            if len(matches) >= limit:
+            if len(found) >= limit:
                 error = SourceError("TOO_MANY_MATCHES", again=False)
                 source.abort(error)
                 raise error
-            matches.append(identifier or Dataset())
+            found.append(identifier or Dataset())
         elif status.Status != SUCCESS:
             raise SourceError(f"QUERY_STATUS_{status.Status:04X}")
-    return [match for match in matches if match.get("StudyInstanceUID", keys.StudyInstanceUID) == keys.StudyInstanceUID]
+    study = wanted.StudyInstanceUID
+    return [match for match in found if not study or match.get("StudyInstanceUID", study) == study]
 
 
-def _send(source: Dialogue, keys: Dataset) -> Iterator[tuple[Dataset, Dataset | None]]:
-    return source.assoc.send_c_find(keys, FIND)
+def _send(source: Dialogue, wanted: Dataset) -> Iterator[tuple[Dataset, Dataset | None]]:
+    return source.assoc.send_c_find(wanted, FIND)

@@ -13,6 +13,7 @@ from pydicom import Dataset
 from pydicom.uid import (
     JPEG2000,
     UID,
+    Comprehensive3DSRStorage,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
@@ -61,6 +62,7 @@ CLASSES: Final[dict[str, tuple[str, ...]]] = {
     "SEG": (SegmentationStorage,),
     "RTSTRUCT": (RTStructureSetStorage,),
 }  # fmt: skip
+REPORT_CLASS: Final = Comprehensive3DSRStorage  # of our own reports
 # Each in a context of its own, so that a source can send what it holds as it holds it.
 _TRANSFER_SYNTAXES = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEGLosslessSV1,
@@ -186,6 +188,8 @@ def _associated(source: Source, ae_title: str, on_store: Callable[[Event], int])
         for sop_class in (uid for classes in CLASSES.values() for uid in classes):
             roles.append(build_role(sop_class, scp_role=True))  # PS3.4 C.5.3.1
             _propose_each(ae, sop_class)
+        roles.append(build_role(REPORT_CLASS, scp_role=True))
+        ae.add_requested_context(REPORT_CLASS)
     try:
         assoc = ae.associate(
             source.host,

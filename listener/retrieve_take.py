@@ -17,11 +17,12 @@ from egfr_dls.dimse_status import StoreStatus
 from egfr_dls.settings import Source
 from egfr_dls.telemetry import get_logger
 from listener.association import Accepted, AssociationRequest
+from listener.part10 import file_head
 from listener.reception import Reception
 from listener.retrieve_plan import Request
 from listener.retrieve_source import GET, MOVE, PENDING, SUCCESS, Dialogue, SourceError
 from listener.status import SUCCESS as STORED
-from listener.status import InstanceRefusedError
+from listener.status import Answer, InstanceRefusedError
 from listener.transfer import FactsReader, InstanceFacts, StoreCommand
 
 UIDS_AT_ONCE = 100  # of a list in one identifier
@@ -38,13 +39,20 @@ class Inbox:
     study_instance_uid: str
     association_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     taken: set[str] = field(default_factory=set)  # SOP Instance UIDs
+    reports: dict[str, bytes] = field(default_factory=dict)  # SOP Instance UID -> Part 10 file of an earlier report
     too_much: bool = False
     _bytes: int = 0
-    _asked: dict[str, str] = field(default_factory=dict)  # SOP Instance UID -> Series Instance UID
+    _asked: dict[str, tuple[str, str]] = field(default_factory=dict)  # SOP Instance UID -> UIDs of study and series
+    _reports: set[str] = field(default_factory=set)  # SOP Instance UIDs of those that are expected
 
-    def expect(self, request: Request) -> None:
+    def expect(self, request: Request, study_instance_uid: str) -> None:
         """Take the instances of a request from now on."""
-        self._asked.update(dict.fromkeys(request.sop_instance_uids, request.series_instance_uid))
+        where = study_instance_uid, request.series_instance_uid
+        self._asked.update(dict.fromkeys(request.sop_instance_uids, where))
+
+    def expect_report(self, request: Request) -> None:
+        """Keep what comes of a request as earlier reports; they are not the study's."""
+        self._reports |= request.sop_instance_uids
 
     def on_store(self, event: Event) -> int:
         """Answer a C-STORE sub-operation (PS3.4 C.4.3.2)."""
@@ -64,9 +72,7 @@ class Inbox:
         if not self._was_asked_for(command, data):
             get_logger().warning("instance_not_asked_for", association=self.association_id, source=self.source.name)
             return NOT_ASKED_FOR
-        answer = self.reception.store(self._accepted, command, b"", data)
-        if answer is STORED:
-            self.taken.add(command.sop_instance_uid)
+        answer = self._keep(command, data)
         return answer.status
 
     def close(self, *, whole: bool) -> None:
@@ -79,15 +85,22 @@ class Inbox:
         request = AssociationRequest(self.source.ae_title.strip(), self.ae_title.strip(), self.source.host[:64])
         return Accepted(self.association_id, request)
 
+    def _keep(self, command: StoreCommand, data: bytes) -> Answer:
+        uid = command.sop_instance_uid
+        if uid in self._reports:
+            self.reports[uid] = file_head(command.sop_class_uid, uid, command.transfer_syntax_uid) + data
+            return STORED
+        answer = self.reception.store(self._accepted, command, b"", data)
+        if answer is STORED:
+            self.taken.add(uid)
+        return answer
+
     def _was_asked_for(self, command: StoreCommand, data: bytes) -> bool:
-        series = self._asked.get(command.sop_instance_uid)
-        if series is None:
+        where = self._asked.get(command.sop_instance_uid)
+        if where is None:
             return False
         facts = _facts(command, data)  # what cannot be read is answered by Reception
-        return facts is None or (facts.study_instance_uid, facts.series_instance_uid) == (
-            self.study_instance_uid,
-            series,
-        )
+        return facts is None or (facts.study_instance_uid, facts.series_instance_uid) == where
 
 
 def _facts(command: StoreCommand, data: bytes) -> InstanceFacts | None:
@@ -99,8 +112,8 @@ def _facts(command: StoreCommand, data: bytes) -> InstanceFacts | None:
         return None
 
 
-def fetch(source: Dialogue, requests: Sequence[Request], inbox: Inbox) -> None:
-    """Have a source send what is requested; returns when it says that it has.
+def fetch(source: Dialogue, requests: Sequence[Request], inbox: Inbox, study_instance_uid: str) -> None:
+    """Have a source send what is requested of a study; returns when it says that it has.
 
     Raises
     ------
@@ -112,12 +125,14 @@ def fetch(source: Dialogue, requests: Sequence[Request], inbox: Inbox) -> None:
         raise SourceError("RETRIEVE_NOT_OFFERED")
     incomplete: SourceError | None = None
     for request in requests:
-        inbox.expect(request)
-        for keys in _identifiers(inbox.study_instance_uid, request):
+        inbox.expect(request, study_instance_uid)
+        for keys in _identifiers(study_instance_uid, request):
             incomplete = _retrieve(source, model, keys, inbox) or incomplete
     if incomplete is not None:
         raise incomplete
-    if model == GET and any(not request.sop_instance_uids <= inbox.taken for request in requests):
+    if model == GET and any(
+        not request.sop_instance_uids <= inbox.taken | inbox.reports.keys() for request in requests
+    ):
         raise SourceError("INCOMPLETE")
 
 

@@ -43,8 +43,8 @@ def enter(tx: Tx, study_instance_uid: str, whose: PatientStudy) -> None:
     tx.execute(row.on_conflict_do_update(index_elements=["study_instance_uid"], set_=values))
 
 
-def earlier(tx: Tx, study_instance_uid: str, whose: PatientStudy, biomarker: str) -> list[tuple[str, str]]:
-    """Return study date and findings document (its last revision) of the patient's earlier studies, oldest first."""
+def earlier(tx: Tx, study_instance_uid: str, whose: PatientStudy, biomarker: str) -> list[tuple[str, str, str]]:
+    """Return UID, study date and findings (JSON, the last revision) of the patient's earlier studies, oldest first."""
     last = (
         select(findings.c.study_instance_uid, func.max(findings.c.revision).label("revision"))
         .where(findings.c.biomarker == biomarker)
@@ -53,7 +53,7 @@ def earlier(tx: Tx, study_instance_uid: str, whose: PatientStudy, biomarker: str
     )
     when = tuple_(patient_study.c.study_date, patient_study.c.study_time)
     rows = tx.execute(
-        select(patient_study.c.study_date, findings.c.document)
+        select(patient_study.c.study_instance_uid, patient_study.c.study_date, findings.c.document)
         .join(last, last.c.study_instance_uid == patient_study.c.study_instance_uid)
         .join(
             findings,
@@ -71,4 +71,4 @@ def earlier(tx: Tx, study_instance_uid: str, whose: PatientStudy, biomarker: str
         )
         .limit(MAX_EARLIER)
     )
-    return [(row.study_date, row.document) for row in rows][::-1]
+    return [(row.study_instance_uid, row.study_date, row.document) for row in rows][::-1]

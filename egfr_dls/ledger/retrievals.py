@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, exists, func, or_, select, update
+from sqlalchemy import Row, Select, exists, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.ledger.engine import Tx
-from egfr_dls.ledger.schema import fetched_series, retrieval, study
+from egfr_dls.ledger.schema import fetched_report, fetched_series, retrieval, study
 from egfr_dls.study import StudyState
 
 ATTEMPTS = 5
@@ -133,6 +133,32 @@ def fetched(tx: Tx, study_instance_uid: str) -> list[FetchedSeries]:
         .order_by(fetched_series.c.modality, fetched_series.c.series_instance_uid, fetched_series.c.source)
     )
     return [FetchedSeries(row.series_instance_uid, row.modality, row.source, row.instances) for row in rows]
+
+
+def of_study(tx: Tx, study_instance_uid: str) -> list[Row[Any]]:
+    """Return what was asked of each source for a study, in their order."""
+    query = select(retrieval).where(retrieval.c.study_instance_uid == study_instance_uid).order_by(retrieval.c.position)
+    return list(tx.execute(query).all())
+
+
+def keep_reports(tx: Tx, due: DueRetrieval, reports: Mapping[str, str]) -> None:
+    """Note which earlier reports of the patient a source gave: SOP Instance UID -> digest in the object store."""
+    for uid, sha256 in reports.items():
+        tx.execute(
+            upsert(fetched_report)
+            .values(study_instance_uid=due.study_instance_uid, sop_instance_uid=uid, source=due.source, sha256=sha256)
+            .on_conflict_do_nothing()
+        )
+
+
+def reports(tx: Tx, study_instance_uid: str) -> list[tuple[str, str]]:
+    """Return source and digest of the earlier reports that were fetched for a study, in a fixed order."""
+    rows = tx.execute(
+        select(fetched_report.c.source, fetched_report.c.sha256)
+        .where(fetched_report.c.study_instance_uid == study_instance_uid)
+        .order_by(fetched_report.c.sop_instance_uid)
+    )
+    return [(row.source, row.sha256) for row in rows]
 
 
 _NO_LEASE: dict[str, object] = {"holder": None, "lease_until": 0.0}

@@ -243,6 +243,15 @@ fetched_series = Table(
     Column("fetched_at", Float, nullable=False),
 )
 
+fetched_report = Table(
+    "fetched_report",  # earlier reports of the patient that a source gave
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),  # of today's study
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("source", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),  # object store
+)
+
 patient_study = Table(
     "patient_study",  # which studies with results are of one patient; the patient is a keyed hash
     metadata,

@@ -25,6 +25,7 @@ DOCUMENT: dict[str, Any] = {
         "series": [{"modality": "PT", "series_instance_uid": "1.2.4", "role": None, "reason": None}],
         "warnings": [{"code": "ROI_PROPOSED", "message": "[bold]one"}],
     },
+    "sources": [{"source": "archive", "state": "failed", "attempts": 5, "reason": "NOT_THERE"}],
     "jobs": [],
     "deliveries": [],
     "destinations": [],
@@ -38,3 +39,4 @@ def test_brackets_of_a_header_are_no_markup() -> None:
     assert "'[/RED]'; see [study] force_seconds" in shown
     assert "[bold]one" in shown
     assert "CONFLICT" in shown
+    assert "NOT_THERE" in shown

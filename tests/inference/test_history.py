@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from pydicom import Dataset
 
 from egfr_dls.findings import ModelUse, PatientFinding, PriorFinding, StudyFindings
 from egfr_dls.ledger import Ledger, patients, results, retrievals, studies
-from egfr_dls.ledger.retrievals import FetchedSeries
+from egfr_dls.ledger.retrievals import DueRetrieval, FetchedSeries
 from egfr_dls.refusals import Remark
 from inference.history import History, history, with_history
+from tests.builders import STUDY_UID, to_part10
 from tests.egfr_dls.test_findings import SCORED
+from tests.reporting.report_cases import scored
 
 KEY = b"k" * 32
 NOW = replace(SCORED, study_instance_uid="9", reference_sop_instance_uid="9.1")
 OLD_MODEL = ModelUse("egfr", "1.0.0", "ab" * 32, "research", 0.5, "onnxruntime-cpu")
 OLD = replace(SCORED, model=OLD_MODEL, patient=PatientFinding(0.4321, 0.25, n_slices=3))
+REPORTS: dict[str, bytes] = {}  # the object store
 PRIOR = PriorFinding("2025-01-31", 0.4321, 0.25, "ledger", False, "egfr 1.0.0", "ab" * 32, 0.5)
 
 
@@ -51,7 +55,9 @@ def header(**attributes: Any) -> Dataset:
 
 def known(ledger: Ledger, found: StudyFindings = NOW, **attributes: Any) -> History:
     with ledger.read() as tx:
-        return history(tx, found, [header(SOPInstanceUID="9.2", PatientID="other"), header(**attributes)], KEY)
+        return history(
+            tx, found, [header(SOPInstanceUID="9.2", PatientID="other"), header(**attributes)], KEY, REPORTS.__getitem__
+        )
 
 
 def before(ledger: Ledger, found: StudyFindings = OLD, **attributes: Any) -> None:
@@ -123,3 +129,51 @@ def test_what_was_fetched_is_a_warning(ledger: Ledger) -> None:
         Remark("SERIES_FETCHED", "1 instance of SEG series 9.4 had not been sent and was fetched from source pacs."),
     )
     assert found.inputs_sha256 != NOW.inputs_sha256
+
+
+def fetched_report(ledger: Ledger, made: Dataset) -> None:
+    """Keep a report that a source gave for today's study."""
+    REPORTS[made.SOPInstanceUID] = to_part10(made)
+    with ledger.begin() as tx:
+        due = DueRetrieval("9", "key", "pacs", 1)
+        retrievals.keep_reports(tx, due, {str(made.SOPInstanceUID): str(made.SOPInstanceUID)})
+
+
+def report(**attributes: Any) -> Dataset:
+    """Return a report of an earlier study of the patient, as PACS gives it."""
+    made = deepcopy(scored().build()["report"].dataset)
+    for keyword, value in {
+        "PatientID": "4711",
+        "IssuerOfPatientID": "SITE",
+        "StudyDate": "20240229",
+        **attributes,
+    }.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def test_reports_from_pacs_and_own_results_are_one_time_line(ledger: Ledger) -> None:
+    before(ledger)
+    fetched_report(ledger, report())
+    assert [(p.study_date, p.source) for p in with_history(NOW, known(ledger)).priors] == [
+        ("2024-02-29", "pacs"), ("2025-01-31", "ledger"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"PatientID": "4712"}, {"IssuerOfPatientID": "ELSEWHERE"}, {"StudyDate": "20260101"}]
+)
+def test_a_report_of_another_patient_or_a_later_study_is_left_out(ledger: Ledger, attributes: dict[str, Any]) -> None:
+    fetched_report(ledger, report(**attributes))
+    assert known(ledger).priors == ()
+
+
+def test_of_a_study_that_the_ledger_knows_the_ledger_counts(ledger: Ledger) -> None:
+    whose = known(ledger, StudyDate="20240229").whose
+    assert whose is not None
+    with ledger.begin() as tx:
+        studies.ensure(tx, STUDY_UID, KEY, 0.0)
+        patients.enter(tx, STUDY_UID, whose)
+        results.add_findings(tx, STUDY_UID, "pet_ct_egfr", "x", OLD.to_json(), "evidence", 0.0)
+    fetched_report(ledger, report())
+    assert [p.source for p in known(ledger).priors] == ["ledger"]

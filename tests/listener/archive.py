@@ -12,11 +12,13 @@ from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
-from listener.retrieve_source import CLASSES, FIND, GET, MOVE
+from listener.retrieve_source import CLASSES, FIND, GET, MOVE, REPORT_CLASS
 from tests.listener.requester import free_port
 
 AE_TITLE = "ARCHIVE"
 SUCCESS, PENDING = 0x0000, 0xFF00
+ENTRIES = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
+RETURNED = ("PatientID", "StudyDate", "Modality", "SeriesInstanceUID", "SOPInstanceUID", "InstanceNumber")
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Archive:
     retrievals: list[Dataset] = field(default_factory=list)
 
     def on_find(self, event: Event) -> Iterator[tuple[int, Dataset | None]]:
-        """Answer a C-FIND at SERIES or IMAGE level."""
+        """Answer a C-FIND at STUDY, SERIES or IMAGE level."""
         keys: Any = event.identifier
         self.queries.append(keys)
         image = keys.QueryRetrieveLevel == "IMAGE"
@@ -46,11 +48,11 @@ class Archive:
                 yield PENDING, _match(keys, keys.StudyInstanceUID, SOPInstanceUID=f"1.2.3.{number + 1}")
             return
         seen = set()
-        for ds in self.holds if self.ignores_keys and not image else self._of(keys):
-            entry = ds.SOPInstanceUID if image else ds.SeriesInstanceUID
+        for ds in self.holds if self.ignores_keys and keys.QueryRetrieveLevel == "SERIES" else self._of(keys):
+            entry = ds.get(ENTRIES[keys.QueryRetrieveLevel])
             if entry not in seen:
                 seen.add(entry)
-                values = {k: ds.get(k) for k in ("Modality", "SeriesInstanceUID", "SOPInstanceUID") if k in keys}
+                values = {k: ds.get(k) for k in RETURNED if k in keys}
                 yield PENDING, _match(keys, ds.StudyInstanceUID, **values)
 
     def on_get(self, event: Event) -> Iterator[Any]:
@@ -77,15 +79,20 @@ class Archive:
             yield PENDING, ds
 
     def _of(self, keys: Dataset) -> list[Dataset]:
-        uids = keys.get("SOPInstanceUID") or []
-        wanted = [uids] if isinstance(uids, str) else list(uids)
+        latest = str(keys.get("StudyDate", "")).removeprefix("-") or "99999999"
         return [
             ds
             for ds in self.holds
-            if ds.StudyInstanceUID == keys.StudyInstanceUID
-            and keys.get("SeriesInstanceUID", "") in ("", ds.SeriesInstanceUID)
-            and (not wanted or ds.SOPInstanceUID in wanted)
+            if all(_fits(keys, ds, k) for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID"))
+            and ds.StudyDate <= latest
         ]
+
+
+def _fits(keys: Dataset, ds: Dataset, keyword: str) -> bool:
+    """Whether an instance is among the values of a key; an empty one matches all (PS3.4 C.2.2.2)."""
+    wanted = keys.get(keyword) or []
+    values = [wanted] if isinstance(wanted, str) else list(wanted)
+    return not values or ds.get(keyword) in values
 
 
 def _match(keys: Dataset, study_instance_uid: str, **values: Any) -> Dataset:
@@ -104,7 +111,7 @@ def serving(archive: Archive) -> Iterator[Archive]:
     ae.maximum_pdu_size = 0
     for model in archive.models:
         ae.add_supported_context(model)
-    for sop_class in (uid for classes in CLASSES.values() for uid in classes):
+    for sop_class in (REPORT_CLASS, *(uid for classes in CLASSES.values() for uid in classes)):
         ae.add_supported_context(sop_class, list(AllTransferSyntaxes), scu_role=False, scp_role=True)
         ae.add_requested_context(sop_class)  # for C-MOVE, whose sub-operations have an association of their own
     handlers = [

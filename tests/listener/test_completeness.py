@@ -97,7 +97,8 @@ SEG = SeriesSnapshot("SEG", FRAME)
         ({"series": (PT,)}, QUIET, Fetch()),
         ({"interrupted": True}, QUIET, Fetch()),
         ({}, QUIET, Fetch()),  # no region of interest
-        ({"series": (CT, PT, SEG)}, QUIET, Complete("pet_ct_egfr")),
+        ({"series": (CT, PT, SEG)}, QUIET, Fetch()),  # it may have a history
+        ({"series": (CT, PT, SEG), "fetching_until": 0.0}, QUIET, Complete("pet_ct_egfr")),
         ({"series": (CT, PT, SEG), "interrupted": True}, QUIET, Fetch()),
         ({"series": (PT, SeriesSnapshot("RTSTRUCT", ""))}, QUIET, Fetch()),
         ({"series": (PT,)}, FORCE, Fetch()),  # before it is forced, too
@@ -116,7 +117,7 @@ SEG = SeriesSnapshot("SEG", FRAME)
         ({"series": (PT,), "fetching_until": 0.0}, FORCE, Complete("pet_ct_egfr", "refuse")),
     ],
 )  # fmt: skip
-def test_where_there_are_sources_a_study_that_lacks_something_is_asked_about_once(
+def test_where_there_are_sources_a_study_is_asked_about_once(
     change: dict[str, Any], now: float, decision: Decision
 ) -> None:
     assert decide(replace(WHOLE, **change), now, SETTINGS, may_fetch=True) == decision

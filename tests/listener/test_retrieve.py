@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.uid import Comprehensive3DSRStorage
 
 from egfr_dls.ledger import retrievals, studies
 from egfr_dls.ledger.retrievals import FetchedSeries
@@ -19,7 +21,16 @@ from egfr_dls.settings import Source
 from egfr_dls.study import StudyState
 from egfr_dls.uids import series_uid
 from listener.retrieve_source import FIND, GET, MOVE
-from tests.builders import CT_SERIES_UID, PET_SERIES_UID, STUDY_UID, ct_slices, pet_slices, petct_study, rtstruct
+from tests.builders import (
+    CT_SERIES_UID,
+    PET_SERIES_UID,
+    STUDY_UID,
+    ct_slices,
+    pet_slices,
+    petct_study,
+    rtstruct,
+    secondary_capture,
+)
 from tests.listener.archive import AE_TITLE, Archive, serving
 from tests.listener.nodes import PEERS, Node, node_settings, running, until
 from tests.listener.requester import free_port
@@ -115,12 +126,13 @@ def test_a_missing_roi_is_fetched_before_the_study_is_complete(tmp_path: Path) -
         assert len(forced(node).split("}{")) == 1  # one job, of the whole
 
 
-def test_nothing_is_asked_of_a_study_that_has_all(tmp_path: Path) -> None:
+def test_of_a_study_that_has_all_only_the_history_is_asked_for(tmp_path: Path) -> None:
     roi = rtstruct(ct_slices(), {"tumour": [[0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 9.0, 9.0, 0.0]]})
-    with serving(Archive([])) as archive, asking(tmp_path, source(archive.port)) as node:
+    with serving(Archive([*petct_study(), roi])) as archive, asking(tmp_path, source(archive.port)) as node:
         node.send([*petct_study(), roi])
         complete(node)
-        assert archive.queries == []
+        assert {keys.QueryRetrieveLevel for keys in archive.queries} == {"STUDY"}
+        assert archive.retrievals == []
 
 
 def test_nothing_is_asked_of_a_study_that_asks_for_no_biomarker(tmp_path: Path) -> None:
@@ -303,3 +315,71 @@ def test_a_stop_breaks_off_and_the_next_start_asks_again(tmp_path: Path) -> None
         with asking(tmp_path, source(archive.port)) as node:
             complete(node)
             assert [series.modality for series in fetched(node)] == ["CT"]
+
+
+# -- earlier reports of the patient
+
+
+def report_of(study: str, revision: int, *, patient_id: str | None = None, date: str = "20240101") -> Dataset:
+    """Return what stands for a report of ours in another study of the patient."""
+    ds = secondary_capture(series_uid(study, "pet_ct_egfr", "report", demonstration=False))
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = Comprehensive3DSRStorage
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{study}.9.{revision}"
+    for keyword in [e.keyword for e in ds.group_dataset(0x0028)] + ["PixelData"]:
+        delattr(ds, keyword)
+    ds.StudyInstanceUID, ds.Modality, ds.StudyDate, ds.InstanceNumber = study, "SR", date, revision
+    ds.PatientID = patient_id or ct_slices()[0].PatientID
+    return ds
+
+
+def kept(node: Node) -> list[str]:
+    """Return the SOP Instance UIDs of the reports that are kept for the study."""
+    with node.store.ledger.read() as tx:
+        found = retrievals.reports(tx, STUDY_UID)
+    assert {name for name, _ in found} <= {"pacs"}
+    return [str(dcmread(io.BytesIO(node.store.objects.get(sha256))).SOPInstanceUID) for _, sha256 in found]
+
+
+def test_the_newest_report_of_each_earlier_study_is_kept_and_not_indexed(tmp_path: Path) -> None:
+    reports = [report_of("1.2.77.1", 1), report_of("1.2.77.1", 2), report_of("1.2.77.2", 1)]
+    with serving(Archive([*petct_study(), *reports])) as archive, asking(tmp_path, source(archive.port)) as node:
+        node.send(pet_slices())
+        complete(node)
+        assert kept(node) == ["1.2.77.1.9.2", "1.2.77.2.9.1"]
+        assert not {ds.SOPInstanceUID for ds in reports} & {*node.indexed(), *node.spooled()}
+        assert [series.modality for series in fetched(node)] == ["CT"]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        report_of("1.2.77.1", 1, patient_id="SOMEBODY"),
+        report_of("1.2.77.1", 1, date="20991231"),
+        report_of(STUDY_UID, 1),  # of this very study
+    ],
+)
+def test_reports_of_other_patients_later_studies_and_this_one_are_not_asked_for(
+    tmp_path: Path, report: Dataset
+) -> None:
+    with serving(Archive([*petct_study(), report])) as archive, asking(tmp_path, source(archive.port)) as node:
+        node.send(petct_study())
+        complete(node)
+        assert archive.retrievals == []
+
+
+def test_a_patient_id_with_a_wild_card_is_not_asked_for(tmp_path: Path) -> None:
+    """It would match other patients (PS3.4 C.2.2.2.4)."""
+    study = petct_study(PatientID="47*")
+    with serving(Archive(study)) as archive, asking(tmp_path, source(archive.port)) as node:
+        node.send(study)
+        complete(node)
+        assert [keys.get("PatientID", "") for keys in archive.queries if keys.QueryRetrieveLevel == "STUDY"] == [""]
+
+
+def test_a_source_without_c_get_gives_no_reports(tmp_path: Path) -> None:
+    archive = Archive([*petct_study(), report_of("1.2.77.1", 1)], models=(FIND, MOVE))
+    with serving(archive), asking(tmp_path, source(archive.port)) as node:
+        node.send(petct_study())
+        complete(node)
+        assert archive.retrievals == []
+        assert node.logged("source_failed") == []

@@ -97,3 +97,31 @@ def test_a_source_that_is_down_leaves_the_study_to_its_force_time(
         document = service.wait_for_state(study_uid(2), StudyState.DELIVERED, seconds=120)
         assert document["refusal_code"] == "SERIES_MISSING"
         assert service.events("source_failed", reason="UNREACHABLE")
+
+
+def test_a_node_with_an_empty_ledger_finds_the_patients_earlier_result_in_pacs(
+    tmp_path: Path, namespace: NetworkNamespace, orthanc: Orthanc, tiny_models: Path
+) -> None:
+    who = {"PatientID": "4711", "IssuerOfPatientID": "SITE"}
+    first, second = small_study(3, **who, StudyDate="20240229"), small_study(4, **who, StudyDate="20250601")
+    for ds in (*first, *second):
+        orthanc.post("/instances", to_part10(ds))
+    for folder, study in ((tmp_path / "before", first), (tmp_path / "after", second)):
+        with running_service(folder, sections(folder, tiny_models), prefix=namespace.prefix) as service:
+            namespace.call(send_whole, NODE_PORT, study)
+            document = service.wait_for_state(str(study[0].StudyInstanceUID), StudyState.DELIVERED, seconds=120)
+            if study is first:
+                score = document["findings"]["patient"]["egfr_dls"]
+                assert document["findings"]["priors"] == []
+    assert document["findings"]["priors"] == [
+        {
+            "study_date": "2024-02-29",
+            "egfr_dls": score,
+            "pdl1_dls": document["findings"]["priors"][0]["pdl1_dls"],
+            "source": "archive",
+            "demonstration": False,
+            "model": "tiny-egfr 1.0.0",
+        }
+    ]
+    (report,) = (dcmread(BytesIO(orthanc.file(i))) for i in orthanc.instances(study_uid(4), "SR"))
+    assert f"Earlier EGFR-DLS: 2024-02-29 {score:.4f} (tiny-egfr 1.0.0)." in texts(report)
