@@ -27,7 +27,7 @@ from listener.states import State, abort_codes, expected
 from listener.status import Abort, Rejection
 from listener.stream import PlainStream, Stream
 
-REST_SECONDS = 1  # of silence, after which the receive buffer's pages are given back
+REST_SECONDS = 1  # of silence, after which the receive buffer's pages are given back, and what was posted is sent
 KEEP_ALIVE_SECONDS = 60
 
 _OPTIONS = (
@@ -38,6 +38,7 @@ _OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 )
 _REST = (REST_SECONDS).to_bytes(8, "little") + bytes(8)  # struct timeval
+_NO_LIMIT = bytes(16)
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,8 @@ class Connection:
     def _linger(self) -> None:
         """Pass over what still comes: closed at once, the connection would be reset, and what we said last be lost."""
         self.life.closing()
-        with suppress(OSError):  # gone, or silent for so long
+        with suppress(OSError):  # gone
             self.life.shut(socket.SHUT_WR)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _NO_LIMIT)  # the deadline says how long
             while self._socket.recv(1 << 16):  # what TLS would make of it does not matter
                 pass

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from listener import connection, lifetime
 from listener import server as servers
 from listener.command_set import NO_DATA_SET, Tag, write_command
 from listener.connection import Connection
@@ -259,6 +260,17 @@ def test_stalled_callers_shut_nobody_out(monkeypatch: pytest.MonkeyPatch, server
         first.release()
         for peer in stalled:
             peer.socket.close()
+
+
+def test_a_peer_that_closes_late_has_its_whole_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The silence after which a buffer is given back is none of its business: a reset could cost it our last PDU."""
+    monkeypatch.setattr(connection, "_REST", struct.pack("qq", 0, 20_000))
+    monkeypatch.setattr(lifetime, "CLOSING_SECONDS", 1.0)
+    with Peer(server.port) as peer:
+        peer.associate().release()
+        began = time.monotonic()
+        until(lambda: threads() == 0, "hung up")
+        assert time.monotonic() - began > 0.5
 
 
 # --- speed and size ---
