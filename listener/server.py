@@ -75,11 +75,6 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="accept", daemon=True)
 
     @property
-    def port(self) -> int:
-        """The first of the ports."""
-        return self._ports[0]
-
-    @property
     def ports(self) -> tuple[int, ...]:
         """The TCP ports that are listened on, the one without TLS first."""
         return self._ports

@@ -117,7 +117,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     server = Server(bind(settings.listener), node)
     with dialogue.running():
         server.start()
-        yield Bench(server.port, spool, ledger)
+        yield Bench(server.ports[0], spool, ledger)
         server.drain(2)
     spool.close()
     ledger.close()

@@ -97,7 +97,7 @@ BAD_REQUESTS: dict[str, tuple[bytes, Abort]] = {
 
 @pytest.mark.parametrize(("encoded", "abort"), BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
 def test_what_is_no_request_is_aborted(server: Server, encoded: bytes, abort: Abort) -> None:
-    with structlog.testing.capture_logs() as events, Peer(server.port) as peer:
+    with structlog.testing.capture_logs() as events, Peer(server.ports[0]) as peer:
         peer.send(encoded)
         assert peer.answer() == BY_USER
         assert peer.answer() == (0, b"")
@@ -106,7 +106,7 @@ def test_what_is_no_request_is_aborted(server: Server, encoded: bytes, abort: Ab
 
 def test_an_abort_before_the_request_only_closes(server: Server) -> None:
     """AA-2: no A-ABORT answers an A-ABORT."""
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.send(pdu(7, bytes(4)))
         assert peer.answer() == (0, b"")
 
@@ -121,7 +121,7 @@ def test_an_abort_before_the_request_only_closes(server: Server) -> None:
     ids=["version", "application context", "called AE title"],
 )
 def test_a_request_that_cannot_be_taken_is_rejected(server: Server, encoded: bytes, rejection: Rejection) -> None:
-    with structlog.testing.capture_logs() as events, Peer(server.port) as peer:
+    with structlog.testing.capture_logs() as events, Peer(server.ports[0]) as peer:
         peer.send(encoded)
         assert peer.answer() == (3, bytes((0, *rejection.codes)))
         assert peer.answer() == (0, b"")
@@ -130,14 +130,14 @@ def test_a_request_that_cannot_be_taken_is_rejected(server: Server, encoded: byt
 
 def test_a_rejection_arrives_though_the_caller_goes_on_sending(server: Server) -> None:
     """Closing with unread bytes resets the connection, and the rejection with it."""
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.send(request(called="OTHER"), *([store(bytes(100_000))] * 50))
         assert peer.answer() == (3, bytes((0, *Rejection.CALLED_AE_TITLE.codes)))
         assert peer.answer() == (0, b"")
 
 
 def test_what_follows_the_request_at_once_is_read_after_it(server: Server, kept: Kept) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.send(request(), store(b"ab"), RELEASE_RQ)
         assert peer.answer()[0] == 2
         assert peer.status() == 0
@@ -168,7 +168,7 @@ def trickled(peer: Peer, encoded: bytes) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("encoded", [b"", request()[:50]], ids=["silent", "half a request"])
 def test_a_caller_that_says_nothing_more_is_hung_up_on(encoded: bytes) -> None:
-    with receiving(Kept(), listener_settings(idle_seconds=0.3)) as server, Peer(server.port) as peer:
+    with receiving(Kept(), listener_settings(idle_seconds=0.3)) as server, Peer(server.ports[0]) as peer:
         peer.send(encoded)
         assert peer.answer() == (0, b"")
         until(lambda: threads() == 0, "its thread has ended")
@@ -179,7 +179,7 @@ def test_a_request_byte_by_byte_is_hung_up_on() -> None:
     with (
         structlog.testing.capture_logs() as events,
         receiving(Kept(), listener_settings(idle_seconds=0.3)) as server,
-        Peer(server.port) as peer,
+        Peer(server.ports[0]) as peer,
     ):
         until(trickled(peer, request()), "hung up on")
         until(lambda: events, "logged")
@@ -191,7 +191,7 @@ def test_a_pdu_byte_by_byte_is_aborted(encoded: bytes) -> None:
     with (
         structlog.testing.capture_logs() as events,
         receiving(Kept(), listener_settings(idle_seconds=0.3)) as server,
-        Peer(server.port) as peer,
+        Peer(server.ports[0]) as peer,
     ):
         peer.associate()
         until(trickled(peer, encoded), "aborted")
@@ -200,7 +200,7 @@ def test_a_pdu_byte_by_byte_is_aborted(encoded: bytes) -> None:
 
 
 def test_silence_inside_an_object_is_aborted_and_nothing_of_it_kept(kept: Kept) -> None:
-    with receiving(kept, listener_settings(idle_seconds=0.3)) as server, Peer(server.port) as peer:
+    with receiving(kept, listener_settings(idle_seconds=0.3)) as server, Peer(server.ports[0]) as peer:
         peer.associate()
         peer.send(store(bytes(9_000_000))[:-1])
         assert peer.answer() == (7, bytes((0, 0, *Abort.IDLE.codes)))
@@ -212,7 +212,7 @@ def test_silence_inside_an_object_is_aborted_and_nothing_of_it_kept(kept: Kept) 
 def test_a_caller_that_only_ever_needed_no_answer_is_aborted_too() -> None:
     """A C-CANCEL-RQ together with the request, then silence."""
     cancel = {Tag.COMMAND_FIELD: 0x0FFF, Tag.MESSAGE_ID_BEING_RESPONDED_TO: 1, Tag.DATA_SET_TYPE: NO_DATA_SET}
-    with receiving(Kept(), listener_settings(idle_seconds=0.3)) as server, Peer(server.port) as peer:
+    with receiving(Kept(), listener_settings(idle_seconds=0.3)) as server, Peer(server.ports[0]) as peer:
         peer.send(request(), message(1, write_command(cancel), b"", 0))
         assert peer.answer()[0] == 2
         assert peer.answer() == (7, bytes((0, 0, *Abort.IDLE.codes)))
@@ -221,7 +221,7 @@ def test_a_caller_that_only_ever_needed_no_answer_is_aborted_too() -> None:
 def test_a_disk_that_takes_its_time_is_not_the_callers_silence(kept: Kept) -> None:
     waited = threading.Event()
     kept.before = lambda: waited.wait(1.0)  # type: ignore[assignment, return-value]
-    with receiving(kept, listener_settings(idle_seconds=0.3)) as server, Peer(server.port) as peer:
+    with receiving(kept, listener_settings(idle_seconds=0.3)) as server, Peer(server.ports[0]) as peer:
         peer.associate()
         peer.send(store(b"ab"))
         assert peer.status() == 0
@@ -230,7 +230,7 @@ def test_a_disk_that_takes_its_time_is_not_the_callers_silence(kept: Kept) -> No
 
 def test_a_caller_that_never_reads_its_answers_is_hung_up_on() -> None:
     """Its answers fill both ends' buffers, so that our send waits."""
-    with receiving(Kept(), listener_settings(idle_seconds=0.3)) as server, Peer(server.port) as peer:
+    with receiving(Kept(), listener_settings(idle_seconds=0.3)) as server, Peer(server.ports[0]) as peer:
         peer.associate()
         peer.socket.settimeout(0.2)
         until(lambda: stuffed(peer, echo() * 1000), "cannot send either")
@@ -248,12 +248,12 @@ def stuffed(peer: Peer, encoded: bytes) -> bool:
 def test_stalled_callers_shut_nobody_out(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     """The oldest of too many is hung up on; an open association is none of them."""
     monkeypatch.setattr(servers, "WAITING_CONNECTIONS", 10)
-    with Peer(server.port) as first:
+    with Peer(server.ports[0]) as first:
         first.associate()
-        stalled = [Peer(server.port) for _ in range(30)]
+        stalled = [Peer(server.ports[0]) for _ in range(30)]
         for peer in stalled:
             peer.send(b"\1")
-        with Peer(server.port) as good:
+        with Peer(server.ports[0]) as good:
             good.associate().release()
         assert stalled[0].answer() == (0, b"")
         until(lambda: threads() <= 12, "no more threads than may wait, and two")
@@ -266,7 +266,7 @@ def test_a_peer_that_closes_late_has_its_whole_time(server: Server, monkeypatch:
     """The silence after which a buffer is given back is none of its business: a reset could cost it our last PDU."""
     monkeypatch.setattr(connection, "_REST", struct.pack("qq", 0, 20_000))
     monkeypatch.setattr(lifetime, "CLOSING_SECONDS", 1.0)
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.associate().release()
         began = time.monotonic()
         until(lambda: threads() == 0, "hung up")
@@ -278,7 +278,7 @@ def test_a_peer_that_closes_late_has_its_whole_time(server: Server, monkeypatch:
 
 def test_a_sender_with_nagle_on_does_not_wait_for_delayed_acknowledgements(server: Server) -> None:
     """Command and data set in writes of their own: without TCP_QUICKACK each instance costs 40 ms."""
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.associate()
         peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         began = time.monotonic()
@@ -301,7 +301,7 @@ def test_memory_does_not_grow_with_an_object(server: Server, kept: Kept) -> None
 
     kept.begin = begin  # type: ignore[method-assign]
     part = values((1, 0, bytes(131066))) * 16
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.associate()
         before = resident_bytes()
         peer.send(message(1, store_command(), b"", 0))
@@ -321,20 +321,20 @@ def resident_bytes() -> int:
 
 
 def test_after_200_hostile_connections_nothing_is_left(server: Server, kept: Kept) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.associate().release()
     until(lambda: threads() == 0, "at rest")
     before = descriptors()
     babble = [encoded for encoded, _ in BAD_REQUESTS.values()]
     after = [request() + encoded for encoded in (b"GET /", pdu(9, b""), store(bytes(10_000))[:-1], store(b"ab"), b"")]
     for number in range(200):
-        with Peer(server.port) as peer:
+        with Peer(server.ports[0]) as peer:
             peer.send((babble + after)[number % (len(babble) + len(after))])
             if number % 3 == 0:  # a reset instead of a close
                 peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     until(lambda: threads() == 0, "threads are given back")
     until(lambda: descriptors() == before, "sockets are given back")
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.associate()
         peer.send(store(b"good"))
         assert peer.status() == 0
@@ -345,7 +345,7 @@ def test_a_flood_of_rejections_is_a_few_lines(server: Server) -> None:
     with structlog.testing.capture_logs() as events:
         began = time.monotonic()
         for _ in range(100):
-            with Peer(server.port) as peer:
+            with Peer(server.ports[0]) as peer:
                 peer.send(request(called="OTHER"))
                 assert peer.answer()[0] == 3
         seconds = time.monotonic() - began
@@ -357,9 +357,9 @@ def test_a_flood_of_rejections_is_a_few_lines(server: Server) -> None:
 def test_a_thread_that_cannot_be_had_costs_its_connection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(threading.Thread, "start", refuse)
-        with Peer(server.port) as peer:
+        with Peer(server.ports[0]) as peer:
             assert peer.answer() == (0, b"")
-    with Peer(server.port) as again:
+    with Peer(server.ports[0]) as again:
         again.associate().release()
 
 
@@ -377,17 +377,17 @@ def test_without_a_free_descriptor_the_receiver_waits(server: Server, monkeypatc
         return real(self)
 
     monkeypatch.setattr(socket.socket, "accept", accept)
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.associate().release()
     assert failed.is_set()
 
 
 def test_a_defect_in_a_connection_is_logged_and_ends_it_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with structlog.testing.capture_logs() as events:
-        with monkeypatch.context() as broken, Peer(server.port) as peer:
+        with monkeypatch.context() as broken, Peer(server.ports[0]) as peer:
             broken.setattr(Connection, "_request", lambda *_: 1 / 0)
             peer.send(request())
             assert peer.answer() == BY_USER
-        with Peer(server.port) as again:
+        with Peer(server.ports[0]) as again:
             again.associate().release()
     assert [e["error_class"] for e in events if e["event"] == "association_failed"] == ["ZeroDivisionError"]

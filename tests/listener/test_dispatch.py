@@ -63,7 +63,7 @@ def report_on(service: Service, **more: Any) -> int | None:
 
 def test_a_handler_gets_the_whole_message_and_what_it_keeps_is_ended(service: Service) -> None:
     kept = Kept()
-    with receiving(kept, handlers=service.handlers, supported=OURS) as server, Peer(server.port) as peer:
+    with receiving(kept, handlers=service.handlers, supported=OURS) as server, Peer(server.ports[0]) as peer:
         associated(peer)
         peer.send(message(5, write_command(ACTION), b"x" * 5_000_000, 16384))
         assert peer.status() == 0
@@ -81,7 +81,7 @@ def test_a_handler_gets_the_whole_message_and_what_it_keeps_is_ended(service: Se
 
 
 def test_a_report_goes_out_on_the_idle_association_and_its_answer_comes_back(service: Service) -> None:
-    with receiving(Kept(), handlers=service.handlers, supported=OURS) as server, Peer(server.port) as peer:
+    with receiving(Kept(), handlers=service.handlers, supported=OURS) as server, Peer(server.ports[0]) as peer:
         associated(peer)
         peer.send(message(5, write_command(ACTION), b"x", 0))
         assert peer.status() == 0
@@ -109,7 +109,7 @@ def test_a_report_waits_while_a_message_of_the_peers_is_under_way(service: Servi
     began = threading.Event()
     begin = kept.begin
     kept.begin = lambda *how: (began.set(), begin(*how))[1]  # type: ignore[method-assign]
-    with receiving(kept, handlers=service.handlers, supported=OURS) as server, Peer(server.port) as peer:
+    with receiving(kept, handlers=service.handlers, supported=OURS) as server, Peer(server.ports[0]) as peer:
         associated(peer)
         peer.send(message(5, write_command(ACTION), b"x", 0))
         assert peer.status() == 0
@@ -128,7 +128,7 @@ def test_a_report_waits_while_a_message_of_the_peers_is_under_way(service: Servi
 
 def test_what_cannot_be_sent_any_more_is_told(service: Service) -> None:
     with receiving(Kept(), handlers=service.handlers, supported=OURS) as server:
-        with Peer(server.port) as peer:
+        with Peer(server.ports[0]) as peer:
             associated(peer)
             peer.send(message(5, write_command(ACTION), b"x", 0))
             assert peer.status() == 0
@@ -161,7 +161,7 @@ def test_message_ids_go_round_and_are_never_0(service: Service) -> None:
 def test_roles_are_answered_where_a_service_lets_them_be_chosen(service: Service) -> None:
     """SCP/SCU role selection (PS3.7 D.3.3.4): only the SCU role may be had here, and a storage class says nothing."""
     role = item(0x54, len(PUSH).to_bytes(2, "big") + PUSH.encode() + b"\1\1")
-    with receiving(Kept(), handlers=service.handlers, supported=OURS) as server, Peer(server.port) as peer:
+    with receiving(Kept(), handlers=service.handlers, supported=OURS) as server, Peer(server.ports[0]) as peer:
         peer.send(request(CONTEXTS + context(5, PUSH), user=role))
         kind, body = peer.answer()
         assert kind == 2

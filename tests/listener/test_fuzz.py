@@ -155,7 +155,7 @@ def test_changed_conversations_over_loopback(
 def said(server: Server, stream: bytes) -> bytes:
     """Return all that the receiver says to a stream, up to the end of the connection."""
     got = bytearray()
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.send(stream)
         peer.socket.shutdown(socket.SHUT_WR)
         while part := peer.socket.recv(65536):

@@ -62,7 +62,7 @@ def server(receiver: tuple[Server, Relay], kept: Kept) -> Server:
 
 @pytest.fixture
 def peer(server: Server) -> Iterator[Peer]:
-    with Peer(server.port) as connected:
+    with Peer(server.ports[0]) as connected:
         yield connected.associate()
 
 
@@ -190,7 +190,7 @@ def test_a_cancel_is_passed_over(peer: Peer) -> None:
 
 def test_answers_fit_into_what_the_caller_takes(server: Server) -> None:
     """Max length received 64 (PS3.8 D.1): no P-DATA-TF is longer."""
-    with Peer(server.port) as peer:
+    with Peer(server.ports[0]) as peer:
         peer.send(request().replace(struct.pack(">I", 16384), struct.pack(">I", 64)))
         peer.answer()
         peer.send(echo())
@@ -214,7 +214,7 @@ def test_a_release_is_recorded_before_it_is_answered(peer: Peer, kept: Kept) -> 
 
 def test_a_lost_connection_and_an_abort_are_recorded_as_such(server: Server, kept: Kept) -> None:
     for end in (b"", pdu(7, bytes(4)), store(b"cd")[:-1]):
-        with Peer(server.port) as peer:
+        with Peer(server.ports[0]) as peer:
             peer.associate()
             peer.send(store(b"ab"))
             assert peer.status() == 0
@@ -289,7 +289,7 @@ VIOLATIONS: dict[str, tuple[bytes, Abort]] = {
 @pytest.mark.parametrize(("encoded", "abort"), VIOLATIONS.values(), ids=VIOLATIONS.keys())
 def test_a_violation_is_an_abort_with_its_reason(server: Server, kept: Kept, encoded: bytes, abort: Abort) -> None:
     """What was acknowledged before stays, nothing of the rest is kept, and the receiver goes on."""
-    with structlog.testing.capture_logs() as events, Peer(server.port) as peer:
+    with structlog.testing.capture_logs() as events, Peer(server.ports[0]) as peer:
         peer.associate(CONTEXTS + item(0x20, b"\7\0\0\0" + item(0x30, b"1.2.3") + item(0x40, b"1.2.840.10008.1.2")))
         peer.send(store(b"before"))
         assert peer.status() == 0
@@ -302,7 +302,7 @@ def test_a_violation_is_an_abort_with_its_reason(server: Server, kept: Kept, enc
         until(lambda: "lost" in kept.told, "recorded")
     assert [e["reason"] for e in events if e["event"] == "association_aborted"] == [abort.reason]
     assert kept.objects == [b"before"]
-    with Peer(server.port) as again:
+    with Peer(server.ports[0]) as again:
         again.associate().release()
 
 
@@ -336,7 +336,7 @@ def test_a_message_without_an_end_is_told_by_its_limit() -> None:
     kept, seen = Kept(), []
     action = {Tag.COMMAND_FIELD: Command.N_ACTION_RQ, Tag.MESSAGE_ID: 5, Tag.DATA_SET_TYPE: 1}
     handlers = {Command.N_ACTION_RQ: lambda message, channel: seen.append(message.data)}
-    with receiving(kept, handlers=handlers) as server, Peer(server.port) as peer:
+    with receiving(kept, handlers=handlers) as server, Peer(server.ports[0]) as peer:
         peer.associate()
         wire = message(1, write_command(action), bytes((16 << 20) + 1), 131072)
         with contextlib.suppress(OSError):
@@ -348,10 +348,10 @@ def test_a_message_without_an_end_is_told_by_its_limit() -> None:
 def test_a_defect_of_a_handler_costs_its_association(kept: Kept) -> None:
     broken = {Command.C_ECHO_RQ: lambda message, channel: 1 / 0}
     with structlog.testing.capture_logs() as events, receiving(kept, handlers=broken) as server:
-        with Peer(server.port) as peer:
+        with Peer(server.ports[0]) as peer:
             peer.associate()
             peer.send(echo())
             assert peer.answer() == (7, bytes((0, 0, *Abort.DEFECT.codes)))
-        with Peer(server.port) as again:
+        with Peer(server.ports[0]) as again:
             again.associate().release()
     assert [e["error_class"] for e in events if e["event"] == "association_failed"] == ["ZeroDivisionError"]
