@@ -143,7 +143,7 @@ class Intake:
         if not may_be_own(entry):
             return False
         with self._spool.open(ref) as part10:
-            return is_own(entry, part10.read(FRONT_BYTES), known=False)
+            return is_own(entry, part10.read(FRONT_BYTES))
 
     def _enter_commitments(self, tx: Tx, batch: Sequence[SpooledRecord], listener: str) -> None:
         for record in batch:

@@ -35,20 +35,18 @@ def may_be_own(entry: ReceivedInstance) -> bool:
     return entry.sop_class_uid in _OF_OURS or entry.series_instance_uid in our_series(entry.study_instance_uid)
 
 
-def is_own(entry: ReceivedInstance, front: bytes, *, known: bool) -> bool:
+def is_own(entry: ReceivedInstance, front: bytes) -> bool:
     """Whether an instance is our own object come back.
 
-    It is when its SOP Instance UID is in the object table (``known``); and, so that a lost ledger starts no loop, when it lies
-    in a series whose UID we derive or names our coding scheme (0008,010C). Except for a SEG that is not ours under its UID
-    and in which a person has had a hand: that is a corrected region of interest, an input.
+    The ledger knows ours by their SOP Instance UID (``ledger.arrivals``). So that a lost ledger starts no loop, one that lies in
+    a series whose UID we derive, or names our coding scheme (0008,010C), is ours too. Except for a SEG in which a person has
+    had a hand: that is a corrected region of interest, an input.
 
     Parameters
     ----------
     front
         the first ``FRONT_BYTES`` of its Part 10 file
     """
-    if known:
-        return True
     looks_ours = entry.series_instance_uid in our_series(entry.study_instance_uid) or (
         entry.sop_class_uid in _OF_OURS and _SCHEME in front
     )

@@ -54,42 +54,40 @@ def seg(series: str, *algorithm_types: str, sop_class_uid: str = SegmentationSto
 def test_our_series_are_known_without_the_ledger(kind: str, demonstration: bool) -> None:
     ours = series_uid(STUDY_UID, "pet_ct_egfr", kind, demonstration=demonstration)
     ds = base_dataset(SecondaryCaptureImageStorage, "OT", ours, "1.2.3")
-    assert is_own(entry_of(ds), to_part10(ds), known=False)
+    assert is_own(entry_of(ds), to_part10(ds))
 
 
 @pytest.mark.parametrize(
-    ("ds", "known", "own"),
+    ("ds", "own"),
     [
-        (sr(FOREIGN), True, True),  # the PACS gave it a new series; its SOP Instance UID is in the object table
-        (sr(FOREIGN), False, False),
-        (sr(FOREIGN, scheme=CODING_SCHEME_UID), False, True),
-        (sr(FOREIGN, scheme="1.2.3"), False, False),
-        (seg(OURS, "AUTOMATIC"), False, True),
-        (seg(OURS, "AUTOMATIC", "AUTOMATIC"), False, True),
-        (seg(OURS), False, True),
-        (seg(OURS, "MANUAL"), False, False),  # a person's correction is an input
-        (seg(OURS, "AUTOMATIC", "SEMIAUTOMATIC"), False, False),
-        (seg(OURS, "MANUAL", sop_class_uid=LABEL_MAP), False, False),  # saved by a tool that writes label maps
-        (seg(OURS, "AUTOMATIC", sop_class_uid=LABEL_MAP), False, True),
-        (seg(OURS, "MANUAL"), True, True),  # but not what we sent ourselves
-        (seg(FOREIGN, "AUTOMATIC"), False, False),  # another program's region of interest
+        (sr(FOREIGN), False),
+        (sr(FOREIGN, scheme=CODING_SCHEME_UID), True),
+        (sr(FOREIGN, scheme="1.2.3"), False),
+        (seg(OURS, "AUTOMATIC"), True),
+        (seg(OURS, "AUTOMATIC", "AUTOMATIC"), True),
+        (seg(OURS), True),
+        (seg(OURS, "MANUAL"), False),  # a person's correction is an input
+        (seg(OURS, "AUTOMATIC", "SEMIAUTOMATIC"), False),
+        (seg(OURS, "MANUAL", sop_class_uid=LABEL_MAP), False),  # saved by a tool that writes label maps
+        (seg(OURS, "AUTOMATIC", sop_class_uid=LABEL_MAP), True),
+        (seg(FOREIGN, "AUTOMATIC"), False),  # another program's region of interest
     ],
 )  # fmt: skip
-def test_what_is_ours(ds: Any, known: bool, own: bool) -> None:
-    assert is_own(entry_of(ds), to_part10(ds), known=known) is own
+def test_what_is_ours(ds: Any, own: bool) -> None:
+    assert is_own(entry_of(ds), to_part10(ds)) is own
 
 
 @pytest.mark.parametrize("n_bytes", [200, 400, 500, 900, 1000])
 def test_a_front_that_ends_anywhere_is_decided_on(n_bytes: int) -> None:
     """However large an instance is, only its front is looked at."""
     ds = seg(OURS, "MANUAL")
-    assert isinstance(is_own(entry_of(ds), to_part10(ds)[:n_bytes], known=False), bool)
+    assert isinstance(is_own(entry_of(ds), to_part10(ds)[:n_bytes]), bool)
 
 
 def test_a_deflated_segmentation_is_not_inflated() -> None:
     """Four MB of it could be four GB."""
     entry = replace(entry_of(seg(OURS, "MANUAL")), transfer_syntax_uid="1.2.840.10008.1.2.1.99")
-    assert is_own(entry, b"no DICOM at all", known=False)
+    assert is_own(entry, b"no DICOM at all")
 
 
 def test_what_pydicom_cannot_read_stops_nobody() -> None:
@@ -98,4 +96,4 @@ def test_what_pydicom_cannot_read_stops_nobody() -> None:
     ds.SpecificCharacterSet = "ISO_IR 100"
     broken = to_part10(ds).replace(b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100", b"\x08\x00\x05\x00US\x09\x00ISO_IR 10", 1)
     assert broken != to_part10(ds)
-    assert is_own(entry_of(ds), broken, known=False)
+    assert is_own(entry_of(ds), broken)
