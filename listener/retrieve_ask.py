@@ -74,5 +74,5 @@ class Asker:
         except SourceError as error:
             failure = error
         finally:
-            inbox.close(whole=whole)
+            inbox.close(whole=whole or not lack.images)  # a region that did not come makes no study incomplete
         return Outcome(requests, frozenset(inbox.taken), failure, inbox.reports)

@@ -188,6 +188,19 @@ def test_a_source_that_is_down_costs_a_whole_study_one_attempt_only(tmp_path: Pa
             assert not retrievals.is_due(tx, time.time() + 1e6)
 
 
+def test_a_region_that_comes_in_part_makes_a_whole_study_no_interrupted_one(tmp_path: Path) -> None:
+    one = rtstruct(ct_slices(), {"tumour": [[0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 9.0, 9.0, 0.0]]})
+    other = deepcopy(one)
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = "1.2.826.0.1.3680043.10.9.8"
+    archive = Archive([*petct_study(), one, other], gives=[one])
+    with serving(archive), asking(tmp_path, source(archive.port)) as node:
+        node.send(petct_study())
+        complete(node)
+        assert said(node, "source_failed")["reason"] == "INCOMPLETE"
+        assert one.SOPInstanceUID in node.indexed()
+        assert '"forced": null' in forced(node)
+
+
 def test_the_second_source_is_asked_for_what_the_first_does_not_have(tmp_path: Path) -> None:
     with serving(Archive([])) as first, serving(Archive(petct_study())) as second:
         sources = source(first.port), source(second.port, name="archive")
