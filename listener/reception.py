@@ -46,7 +46,7 @@ class Reception:
         """Begin an instance; whatever is wrong with it by now is what ``Incoming.finish`` answers."""
         return Incoming(self._spool, self._floor.check, self._now, accepted, command)
 
-    def store(self, accepted: Accepted, command: StoreCommand, _meta: bytes, data: bytes) -> Answer:
+    def store(self, accepted: Accepted, command: StoreCommand, data: bytes) -> Answer:
         """Make an instance durable that is in memory as a whole."""
         return self.begin(accepted, command).finish(memoryview(data))
 

@@ -90,7 +90,7 @@ class Inbox:
         if uid in self._reports:
             self.reports[uid] = file_head(command.sop_class_uid, uid, command.transfer_syntax_uid) + data
             return STORED
-        answer = self.reception.store(self._accepted, command, b"", data)
+        answer = self.reception.store(self._accepted, command, data)
         if answer is STORED:
             self.taken.add(uid)
         return answer
