@@ -6,15 +6,14 @@ role for ourselves (PS3.7 D.3.3.4).
 
 from __future__ import annotations
 
-import socket
 from io import BytesIO
 
 from pynetdicom import AE, _config, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dsutils import decode
-from pynetdicom.events import Event
 
 from egfr_dls.ledger.commitments import DueReport
+from egfr_dls.outgoing import let_reader_rest, send_at_once
 from listener.commitment_outcome import Address, Tried
 from listener.commitment_report import encoded, report_on
 from listener.commitment_request import TRANSFER_SYNTAXES, read_request
@@ -38,7 +37,7 @@ def send(report: DueReport, address: Address) -> Tried:
             address.port,
             ae_title=report.calling_ae_title,
             ext_neg=[build_role(PUSH_MODEL_CLASS, scp_role=True)],
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)],
         )
     except OSError:
         return Tried(None, "NAME_NOT_RESOLVED")
@@ -61,16 +60,10 @@ def _report_on(assoc: Association, report: DueReport) -> Tried:
     content = report_on(read_request(report.request, report.transfer_syntax_uid), report.failures)
     information = decode(BytesIO(encoded(content, syntax)), syntax == IMPLICIT_VR_LITTLE_ENDIAN, is_little_endian=True)
     try:
+        let_reader_rest(assoc)
         answer, _reply = assoc.send_n_event_report(
             information, content.event_type, PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
         )
     except RuntimeError:  # pynetdicom: the association ended meanwhile
         return Tried(None, "NO_ANSWER")
     return Tried(int(answer.Status)) if "Status" in answer else Tried(None, "NO_ANSWER")
-
-
-def _send_at_once(event: Event) -> None:
-    """Let no PDU wait for the acknowledgement of the one before (RFC 1122 4.2.3.2 and 4.2.3.4)."""
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -39,8 +39,8 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from egfr_dls.errors import EgfrDlsError
+from egfr_dls.outgoing import let_reader_rest, send_at_once
 from egfr_dls.settings import Source
-from listener.outgoing import let_reader_rest, send_at_once
 
 # Study Root Query/Retrieve Information Model (PS3.4 C.6.2.3)
 FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")

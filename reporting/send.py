@@ -8,26 +8,23 @@ its results at once.
 from __future__ import annotations
 
 import random
-import socket
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
-from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # pynetdicom makes its SOP classes at run time
 
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import Tx, deliveries, studies
 from egfr_dls.ledger.deliveries import DeliveryState, DueDelivery
+from egfr_dls.outgoing import let_reader_rest, send_at_once
 from egfr_dls.settings import Destination, Settings
 from egfr_dls.store import Store
 from egfr_dls.study import StudyState
@@ -142,7 +139,7 @@ class Sender:
                 self._destination.host,
                 self._destination.port,
                 ae_title=self._destination.ae_title,
-                evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+                evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)],
             )
         except OSError:
             return Unreachable("NAME_NOT_RESOLVED", parks=False)
@@ -214,7 +211,7 @@ class Sender:
         content = path if as_kept else dcmread(path)  # to a peer that takes Implicit VR only
         with path.open("rb"):  # what cannot be opened costs itself only
             pass
-        _let_reader_rest(assoc)
+        let_reader_rest(assoc)
         try:
             answer = assoc.send_c_store(content)
         except RuntimeError:  # pynetdicom: the association ended between two objects
@@ -277,22 +274,3 @@ class Sender:
 def _probe_seconds(failures: int) -> float:
     doubled: float = PROBE_FIRST_SECONDS * 2.0 ** (failures - 1)
     return min(doubled, PROBE_CAP_SECONDS) * random.uniform(0.8, 1.0)
-
-
-def _send_at_once(event: Event) -> None:
-    """Let no request wait for the acknowledgement of the one before (40 ms each: RFC 1122 4.2.3.2 and 4.2.3.4)."""
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _let_reader_rest(assoc: Association) -> None:
-    """Wait until pynetdicom's own reader of the association waits.
-
-    ``send_c_store`` believes so a moment too early: the reader's last round may then take the answer, which is lost, and the
-    object is sent again after ``ANSWER_SECONDS``.
-    """
-    checkpoint: Any = assoc._reactor_checkpoint  # noqa: SLF001  # pynetdicom offers no other hold on its reader
-    checkpoint.clear()  # as send_c_store does, which sets it again
-    while assoc.is_alive() and not checkpoint._cond._waiters:  # noqa: SLF001  # an Event says in no other way who waits
-        time.sleep(READER_ROUND_SECONDS)
