@@ -1,4 +1,7 @@
-"""The processes of one listener: forked before any thread runs, and none outlives the first."""
+"""The processes of one listener: forked before there are threads that take locks, and none outlives the first.
+
+The one or two that wait for the end are there (``supervisor.stop_on_signals``); they sleep in a system call and hold nothing.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ A handler is ``handler(message, channel)``. It runs in the association's thread 
   it, soon. ``post`` returns the Message ID, or None when the association is over: then another way is needed.
 
 Register it in ``connection.Node.handlers``; ``HANDLERS`` is what a plain receiver has. What is in no table is answered
-0211H (unrecognized operation); a response that nobody waits for aborts the association. An exception of a handler does too.
+0211H (unrecognized operation); a response that is in no table aborts the association. An exception of a handler does too.
 A service whose abstract syntax is not in ``negotiation.SUPPORTED`` needs a line there, with the requestor's roles.
 """
 

@@ -34,7 +34,8 @@ INDEXER, RECEIVER = "indexer", "receiver"
 def main(settings: Settings, worker: str, stop: threading.Event, crew: Crew | None = None) -> None:
     """Receive until ``stop`` is set, then drain: nothing new is accepted, what is open may finish, all is indexed.
 
-    This process is the first receiver; the indexer and further receivers are forked from it before it has threads.
+    This process is the first receiver; the indexer and further receivers are forked from it before there are threads that take
+    locks.
 
     Parameters
     ----------
