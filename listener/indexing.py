@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from egfr_dls.settings import Settings
 from egfr_dls.store import Store, open_store
@@ -17,7 +18,6 @@ from listener.completion import Completion
 from listener.intake import Intake
 from listener.neighbours import Neighbours
 from listener.retention import Retention
-from listener.retrieve import Retriever
 
 TICK_SECONDS = 0.5  # between two ticks at most; while instances stream in, it takes that many at once
 GAP_SECONDS = 0.05  # at least: ends of associations in quick succession are entered together
@@ -46,10 +46,18 @@ def main(settings: Settings, listener: str, bell: Bell, opened: Callable[[], Non
         opened()
         indexer = indexer_of(settings, store, listener)
         reporter = Reporter(settings, store.ledger, listener)
-        retriever = Retriever(settings, store, listener)
-        with reporter.running(), retriever.running():
+        with reporter.running(), _retriever(settings, store, listener):
             indexer.recover(bell, started_at)
             indexer.run(bell)
+
+
+def _retriever(settings: Settings, store: Store, listener: str) -> AbstractContextManager[None]:
+    """Ask the sources while the context lasts; without any, what that needs is not even loaded."""
+    if not settings.sources:
+        return nullcontext()
+    from listener.retrieve import Retriever  # with pydicom and pynetdicom: a third of the process's memory
+
+    return Retriever(settings, store, listener).running()
 
 
 def indexer_of(settings: Settings, store: Store, listener: str) -> Indexer:

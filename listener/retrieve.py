@@ -57,10 +57,7 @@ class Retriever:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Ask in a thread; at the end, what is under way is broken off. Without sources there is none."""
-        if not self._sources:
-            yield
-            return
+        """Ask in a thread; at the end, what is under way is broken off."""
         thread = threading.Thread(target=self._run, name="retriever")
         thread.start()
         try:
