@@ -7,15 +7,16 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING, Any
 
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.findings import ObjectEntry, StudyFindings
 from egfr_dls.job_loop import Handler
 from egfr_dls.settings import Settings
 from egfr_dls.store import Store
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset  # the listener, which starts through this module, does without pydicom
 
 StageMain = Callable[[Settings, str, threading.Event], None]
 MAINS = {

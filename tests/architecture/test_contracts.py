@@ -94,3 +94,13 @@ def test_locks_hold_hashes_and_no_address() -> None:
 def test_tests_have_no_packages_of_their_own() -> None:
     """With ``--import-mode=importlib`` two test modules may have one name; an ``__init__.py`` would undo that."""
     assert [relative(path) for path in (ROOT / "tests").rglob("__init__.py")] == []
+
+
+def test_the_listener_does_without_pydicom_and_pynetdicom() -> None:
+    """They would be a third of the memory of a process that never decodes a data set."""
+    program = (
+        "import sys, egfr_dls.service_commands, listener.stage; "
+        "print(*sorted({'pydicom', 'pynetdicom', 'numpy', 'highdicom'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
