@@ -19,7 +19,7 @@ from listener.intake import Intake
 from listener.neighbours import Neighbours
 from listener.retention import Retention
 
-TICK_SECONDS = 0.5  # between two ticks at most; while instances stream in, it takes that many at once
+TICK_SECONDS = 2.0  # between two ticks at most: an open stream is entered in large portions, which leaves it the cores
 GAP_SECONDS = 0.05  # at least: ends of associations in quick succession are entered together
 PASSES = 8  # in one tick, at most
 NICENESS = 5  # what is on the wire goes first
