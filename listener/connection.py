@@ -190,9 +190,11 @@ class Connection:
         channel, self._channel = self._channel, None
         if channel is None:
             return
-        if channel.brought:
-            self._node.reception.lost(channel.accepted.association_id)
-        self._node.admission.leave(channel.accepted.association_id)
+        try:
+            if channel.brought:
+                self._node.reception.lost(channel.accepted.association_id)
+        finally:
+            self._node.admission.leave(channel.accepted.association_id)
 
     def _said(self, event: str, reason: str) -> None:
         count = self._node.said.count((event, reason, self._peer_address))

@@ -391,3 +391,23 @@ def test_a_defect_in_a_connection_is_logged_and_ends_it_alone(server: Server, mo
         with Peer(server.ports[0]) as again:
             again.associate().release()
     assert [e["error_class"] for e in events if e["event"] == "association_failed"] == ["ZeroDivisionError"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reception_that_fails_at_the_end_costs_no_place() -> None:
+    class Failing(Kept):
+        def lost(self, association_id: str) -> None:
+            raise OSError
+
+    with receiving(Failing(), listener_settings(max_associations=1)) as server:
+        with Peer(server.ports[0]) as peer:
+            peer.associate()
+            peer.send(store(b"ab"))
+            peer.answer()
+        until(lambda: accepted(server), "place free")
+
+
+def accepted(server: Server) -> bool:
+    with Peer(server.ports[0]) as peer:
+        peer.send(request())
+        return peer.answer()[0] == 2
