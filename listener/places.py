@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import mmap
-import multiprocessing
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from listener.status import Rejection
 
@@ -17,20 +20,22 @@ class Places:
     """Counts the associations that are open, in all and of each peer; made before the receivers are forked.
 
     Each place holds a digest of the peer that has taken it. A receiver that dies takes the listener with it (``crew.py``), so
-    nobody has to give back what a dead one held.
+    nobody has to give back what a dead one held. What it may have held is the lock, and the kernel frees that: those that are
+    left can drain.
     """
 
     def __init__(self, in_all: int, of_one_peer: int) -> None:
         self._of_one_peer = of_one_peer
-        self._table = mmap.mmap(-1, in_all * _ENTRY_BYTES)
-        self._processes = multiprocessing.get_context("fork").Lock()
+        self._file = os.memfd_create("places")
+        os.ftruncate(self._file, in_all * _ENTRY_BYTES)
+        self._table = mmap.mmap(self._file, in_all * _ENTRY_BYTES)
         self._threads = threading.Lock()
         self._held: dict[str, int] = {}  # by this process: association -> where its entry begins
 
     def take(self, association_id: str, peer: tuple[str, str]) -> Rejection | None:
         """Take a place for an association of a peer (calling AE title, address), or say why there is none."""
         entry = hashlib.blake2b("\0".join(peer).encode(), digest_size=_ENTRY_BYTES).digest()
-        with self._threads, self._processes:
+        with self._alone():
             entries = [self._table[at : at + _ENTRY_BYTES] for at in range(0, len(self._table), _ENTRY_BYTES)]
             if _FREE not in entries:
                 return Rejection.TOO_MANY
@@ -43,7 +48,17 @@ class Places:
 
     def give_back(self, association_id: str) -> None:
         """Free a place that this process took; a second call does nothing."""
-        with self._threads, self._processes:
+        with self._alone():
             at = self._held.pop(association_id, None)
             if at is not None:
                 self._table[at : at + _ENTRY_BYTES] = _FREE
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Shut out the other threads, and the other processes (fcntl: a lock that ends with its process)."""
+        with self._threads:
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from listener.places import Places
@@ -66,3 +69,28 @@ def test_threads_never_take_a_place_twice() -> None:
         kept = [n for n, taken in enumerate(pool.map(come_and_go, range(200))) if taken and not n % 2]
     assert len(kept) == 16
     assert places.take("one more", PACS) is Rejection.TOO_MANY
+
+
+def test_a_process_that_dies_with_the_lock_blocks_nobody() -> None:
+    """The others give their places back, and drain."""
+    places = Places(in_all=2, of_one_peer=2)
+    places.take("a", SCANNER)
+
+    class Deadly:
+        def __len__(self) -> int:
+            os.kill(os.getpid(), signal.SIGKILL)
+            return 0
+
+    def die() -> None:
+        places._table = Deadly()  # type: ignore[assignment]  # looked at with the lock held
+        places.take("b", SCANNER)
+
+    process = multiprocessing.get_context("fork").Process(target=die)
+    process.start()
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL
+    giving_back = threading.Thread(target=places.give_back, args=("a",), daemon=True)
+    giving_back.start()
+    giving_back.join(5)
+    assert not giving_back.is_alive()
+    assert [places.take(name, PACS) for name in "cd"] == [None, None]
