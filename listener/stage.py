@@ -99,7 +99,9 @@ class _Listener:
         get_logger().info("drained", count=aborted)
 
     def close(self) -> None:
-        """End what is still there after a failure."""
+        """End what is still there after a failure: the receivers first, for each of them could ring."""
+        self._end.let_go()
+        self._crew.join(RECEIVER)
         self._bell.let_go()
         self._crew.join(INDEXER)
         self._bell.close()

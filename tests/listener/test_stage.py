@@ -1,19 +1,21 @@
-"""When the indexer works: at a release, and when a quiet time ends; not only when a tick is due."""
+"""When the indexer works: at a release, and when a quiet time ends; not only at a tick. How a listener ends that fails."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from egfr_dls.ledger import Ledger, studies
 from egfr_dls.study import StudyState
-from listener import indexing
+from listener import indexing, stage
+from listener.bell import Bell
 from listener.completion import Completion
 from tests.builders import STUDY_UID, petct_study
-from tests.listener.nodes import node_settings, running, until
+from tests.listener.nodes import Threads, node_settings, running, until
 
 NOW = 1_700_000_000.0
 
@@ -48,3 +50,26 @@ def test_completion_says_when_to_ask_again(ledger: Ledger, tmp_path: Path) -> No
     assert completion.apply(NOW + 70) == math.inf
     with ledger.read() as tx:
         assert {row.state for row in studies.listed(tx)} == {StudyState.NOT_APPLICABLE}
+
+
+def test_receivers_end_before_the_indexer_where_the_start_fails(tmp_path: Path) -> None:
+    """Each of them holds the bell, and the indexer works while anybody does."""
+
+    class Failing(Threads):
+        joined: list[str]
+
+        def start(self, name: str, work: Callable[[], None], hears: Sequence[Bell]) -> None:
+            if name == "receiver" and any(member.name == name for member in self._members):
+                raise MemoryError
+            super().start(name, work, hears)
+
+        def join(self, name: str) -> None:
+            self.joined.append(name)
+            super().join(name)
+
+    crew = Failing()
+    crew.joined = []
+    settings = node_settings(tmp_path / "root", listener={"workers": 3})
+    with pytest.raises(MemoryError):
+        stage.main(settings, "listener-test", threading.Event(), crew)
+    assert crew.joined == ["receiver", "indexer"]
