@@ -18,6 +18,9 @@ class Receiver(Protocol):
     def start(self) -> None:
         """Accept associations from now on."""
 
+    def check(self) -> None:
+        """Raise TemporaryFailureError when it accepts no longer."""
+
     def drain(self, seconds: float) -> int:
         """Stop accepting, let open associations finish, abort those that are still open after ``seconds``.
 

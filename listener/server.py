@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from egfr_dls.errors import ConfigurationError
+from egfr_dls.errors import ConfigurationError, TemporaryFailureError
 from egfr_dls.settings import Listener
 from egfr_dls.telemetry import error_fields, get_logger
 from listener.connection import Connection, Node
@@ -84,6 +84,11 @@ class Server:
         for door in self._doors:
             door.listening.setblocking(False)  # another process may be quicker
         self._thread.start()
+
+    def check(self) -> None:
+        """Raise TemporaryFailureError when the thread has died that accepts and watches the deadlines."""
+        if not self._thread.is_alive():
+            raise TemporaryFailureError("nobody accepts associations any more; the listener is started again")
 
     def drain(self, seconds: float) -> int:
         """Stop accepting, let open associations finish, abort those that are still open after ``seconds``."""

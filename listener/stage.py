@@ -49,7 +49,7 @@ def main(settings: Settings, worker: str, stop: threading.Event, crew: Crew | No
     ConfigurationError
         before the first association is accepted
     TemporaryFailureError
-        a process of the listener has died: what is open was drained, and all is to be started anew
+        a process of the listener has died, or the thread that accepts: what is open was drained, and all is to be started anew
     """
     require_root(settings.storage.root)
     with alone(settings.storage.root, worker):
@@ -89,6 +89,7 @@ class _Listener:
                 # an endless wait does not see a signal that another thread was given
                 while not stop.wait(STOP_SECONDS):
                     self._crew.check()
+                    receiver.check()
                     self._look_at_certificate()
             finally:
                 self._end.let_go()
@@ -129,9 +130,11 @@ class _Listener:
         """Be a further receiver."""
         with self._dialogue.running():
             receiver.start()
-            while self._end.wait(STOP_SECONDS):
-                pass
-            receiver.drain(self._settings.listener.drain_seconds)
+            try:
+                while self._end.wait(STOP_SECONDS):
+                    receiver.check()
+            finally:
+                receiver.drain(self._settings.listener.drain_seconds)
 
     def _receiver(self) -> Receiver:
         settings = self._settings

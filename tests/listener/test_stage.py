@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, studies
 from egfr_dls.study import StudyState
 from listener import indexing, stage
 from listener.bell import Bell
 from listener.completion import Completion
+from listener.server import Server
 from tests.builders import STUDY_UID, petct_study
-from tests.listener.nodes import Threads, node_settings, running, until
+from tests.listener.nodes import LIMIT_SECONDS, Threads, node_settings, running, until
 
 NOW = 1_700_000_000.0
 
@@ -73,3 +75,14 @@ def test_receivers_end_before_the_indexer_where_the_start_fails(tmp_path: Path) 
     with pytest.raises(MemoryError):
         stage.main(settings, "listener-test", threading.Event(), crew)
     assert crew.joined == ["receiver", "indexer"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_receiver_that_accepts_no_longer_ends_the_listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "_await_callers", lambda _: 1 / 0)
+    stop = threading.Event()
+    late = threading.Timer(LIMIT_SECONDS, stop.set)
+    late.start()
+    with pytest.raises(TemporaryFailureError, match="accepts"):
+        stage.main(node_settings(tmp_path / "root"), "listener-test", stop, Threads())
+    late.cancel()
