@@ -6,6 +6,7 @@ The transaction itself is ``egfr_dls.ledger.completion``'s.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from egfr_dls.biomarkers import enabled_rules
 from egfr_dls.ledger import Ledger, Tx, completion, retrievals, studies
@@ -25,17 +26,24 @@ class Completion:
         self._settings = settings
         self._rules = enabled_rules(settings)
 
-    def apply(self, now: float) -> float:
+    def apply(self, now: float, unsettled: Collection[str] = ()) -> float:
         """Decide on every study that receives; each that does not wait in a transaction of its own.
 
-        The caller has indexed every record. ``now`` is UTC seconds.
+        Parameters
+        ----------
+        now
+            UTC seconds; the caller has indexed every record
+        unsettled
+            associations that have ended, but of which more may be indexed: what they brought is left for the next time
 
         Returns
         -------
         when a quiet time or force time ends next, UTC seconds; infinity where none runs
         """
         with self._ledger.read() as tx:
-            decisions = {s.study_instance_uid: self._decide(s, now) for s in studies.receiving(tx)}
+            left = studies.brought_by(tx, unsettled)
+            found = [s for s in studies.receiving(tx) if s.study_instance_uid not in left]
+        decisions = {s.study_instance_uid: self._decide(s, now) for s in found}
         for study_instance_uid, decision in decisions.items():
             if not isinstance(decision, Wait):
                 with self._ledger.begin() as tx:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from egfr_dls.settings import Settings
 from egfr_dls.store import Store, open_store
@@ -66,8 +67,7 @@ def indexer_of(settings: Settings, store: Store, listener: str) -> Indexer:
     neighbours = Neighbours(store.ledger, store.spool, intake, settings.storage.root, listener)
     retention = Retention(store.ledger, store.spool, listener, settings.storage.retention_days)
     settlement = Settlement(store.ledger, store.spool)
-    duties = (settlement.apply, Completion(store.ledger, settings).apply, neighbours.apply, retention.apply)
-    return Indexer(intake, duties)
+    return Indexer(intake, Completion(store.ledger, settings), (settlement.apply, neighbours.apply, retention.apply))
 
 
 class Indexer:
@@ -76,13 +76,16 @@ class Indexer:
     Parameters
     ----------
     duties
-        what is done after each pass that leaves nothing half-known; one that fails keeps no other from its turn
+        what is done at each tick beside completion; one that fails keeps no other from its turn
     clock
         UTC seconds
     """
 
-    def __init__(self, intake: Intake, duties: Sequence[Duty], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, intake: Intake, completion: Completion, duties: Sequence[Duty], clock: Callable[[], float] = time.time
+    ) -> None:
         self._intake = intake
+        self._completion = completion
         self._duties = duties
         self._ask_at = math.inf  # when a duty wants to be asked, UTC seconds
         self._clock = clock
@@ -102,17 +105,22 @@ class Indexer:
         self._tried(self.tick)
 
     def tick(self) -> None:
-        """Index, and do the duties if no association ended meanwhile.
+        """Index, complete what is whole, and do the duties.
 
         An end that a pass has seen may stand in another segment than the association's last instances, which the pass
-        may have gone by before they were there. The pass after it sees them: decisions wait for a pass without an end.
+        may have gone by before they were there. The pass after it sees them. So passes follow one another until one has seen
+        no end; where associations end so fast that there is none, the studies of those that the last one saw end are left
+        to the next tick, which follows at once. Everything else has its turn at each tick.
         """
         self._ask_at = math.inf
         for _ in range(PASSES):
-            if not self._intake.index().ends:
-                for duty in self._duties:
-                    self._tried(lambda duty=duty: self._do(duty))  # type: ignore[misc]  # bound at once
-                return
+            if not (ends := self._intake.index().ends):
+                break
+        if ends:
+            self._ask_at = self._clock()
+        completion: Duty = partial(self._completion.apply, unsettled=ends)
+        for duty in (completion, *self._duties):
+            self._tried(partial(self._do, duty))
 
     def _do(self, duty: Duty) -> None:
         self._ask_at = min(self._ask_at, duty(self._clock()))

@@ -24,10 +24,10 @@ _CHUNK_BYTES = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one pass over the spool found that was new; ``ends`` are those of associations."""
+    """What one pass over the spool found that was new; ``ends``: the associations that had ended."""
 
     records: int
-    ends: int
+    ends: frozenset[str]
 
 
 class Intake:
@@ -111,12 +111,12 @@ class Intake:
             marks, sealed = instances.watermarks(tx), instances.sealed_segments(tx) if everything else frozenset()
         found = self._spool.records(name, marks, everything=everything)
         spooled = (r for r in found if r.ref.segment not in sealed or not isinstance(r.entry, SegmentFull))
-        records = ends = 0
+        records, ends = 0, set[str]()
         while batch := list(islice(spooled, BATCH)):
             self._enter(batch, name)
             records += sum(not isinstance(record.entry, SegmentFull) for record in batch)
-            ends += sum(isinstance(record.entry, AssociationEnded) for record in batch)
-        return Pass(records, ends)
+            ends |= {record.entry.association_id for record in batch if isinstance(record.entry, AssociationEnded)}
+        return Pass(records, frozenset(ends))
 
     def _enter(self, batch: Sequence[SpooledRecord], listener: str) -> None:
         marks = {record.ref.segment: record.end for record in batch}

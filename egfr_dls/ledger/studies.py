@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +123,18 @@ def receiving(tx: Tx) -> list[StudySnapshot]:
     """Return every study that still receives and is not held."""
     rows = tx.execute(select(study).where(study.c.state == StudyState.RECEIVING, study.c.held.is_(False))).all()
     return [snapshot(tx, row.study_instance_uid) for row in rows]
+
+
+def brought_by(tx: Tx, association_ids: Collection[str]) -> frozenset[str]:
+    """Return the studies that receive and of which these associations have brought something."""
+    if not association_ids:
+        return frozenset()
+    links = tx.execute(
+        select(association_study)
+        .join(study, study.c.study_instance_uid == association_study.c.study_instance_uid)
+        .where(study.c.state == StudyState.RECEIVING)
+    )
+    return frozenset(link.study_instance_uid for link in links if link.association_id in association_ids)
 
 
 def snapshot(tx: Tx, study_instance_uid: str) -> StudySnapshot:
