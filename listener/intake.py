@@ -12,7 +12,7 @@ from itertools import islice
 
 from egfr_dls.ledger import Ledger, Tx, arrivals, commitments, instances
 from egfr_dls.ledger.arrivals import IndexedInstance
-from egfr_dls.spool import AssociationEnded, CommitmentRequested, SegmentFull, Spool, SpooledRecord
+from egfr_dls.spool import AssociationEnded, CommitmentRequested, SegmentFull, Spool, SpooledRecord, SpoolReadError
 from egfr_dls.study import ReceivedInstance, SpoolRef
 from egfr_dls.telemetry import get_logger
 from listener.own import FRONT_BYTES, is_own, may_be_own
@@ -124,7 +124,8 @@ class Intake:
         for segment in marks:
             self._spool.sync(segment)  # the ledger never runs ahead of the disk
         received = [(r.entry, r.ref) for r in batch if isinstance(r.entry, ReceivedInstance)]
-        digests = [self._digest(payload) for payload in self._spool.payloads(ref for _, ref in received)]
+        payloads = self._spool.payloads(ref for _, ref in received)
+        digests = [self._digest(payload, ref) for payload, (_, ref) in zip(payloads, received, strict=True)]
         seen = [
             IndexedInstance(entry, ref, digest, own=self._is_own(entry, ref))
             for (entry, ref), digest in zip(received, digests, strict=True)
@@ -150,12 +151,21 @@ class Intake:
             if isinstance(record.entry, CommitmentRequested):
                 commitments.enter(tx, record.entry, self._spool.read(record.ref), listener, self._clock())
 
-    def _digest(self, part10: io.RawIOBase) -> str:
-        """Return the SHA-256 of an instance's data set as received, without file meta, in hexadecimal."""
-        count = part10.readinto(self._buffer) or 0
+    def _digest(self, part10: io.RawIOBase, ref: SpoolRef) -> str:
+        """Return the SHA-256 of an instance's data set as received, without file meta, in hexadecimal.
+
+        Raises
+        ------
+        SpoolReadError
+            there is less of it than its record says
+        """
+        read = count = part10.readinto(self._buffer) or 0
         digest = hashlib.sha256(self._buffer[data_set_offset(self._buffer) : count])
         while count := part10.readinto(self._buffer):
             digest.update(self._buffer[:count])
+            read += count
+        if read != ref.length:
+            raise SpoolReadError(f"spool segment {ref.segment} ends within an instance at {ref.offset}")
         return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from sqlalchemy import select
 
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, arrivals, instances, schema, studies
-from egfr_dls.spool import AssociationEnded, DirectorySpool
+from egfr_dls.spool import AssociationEnded, DirectorySpool, SpoolReadError
 from egfr_dls.spool.directory import SEGMENT_BYTES
 from egfr_dls.study import ReceivedInstance, SpoolRef, StudyState
 from egfr_dls.uids import series_uid
@@ -186,6 +187,17 @@ def test_the_digest_is_of_the_data_set_without_file_meta(bench: Bench) -> None:
     assert len(bench.rows()["instance"]) == 1
     body = to_part10(ds)
     assert body[data_set_offset(body) :][:4] == b"\x08\x00\x08\x00"
+
+
+def test_an_instance_that_is_read_short_is_not_entered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk gave less than the record says: tried again, and never known by the digest of a part."""
+    ref = bench.receive(ct_slices()[0])
+    with monkeypatch.context() as short:
+        short.setattr(bench.spool, "payloads", lambda refs: (io.BytesIO(bench.spool.read(r)[:-1]) for r in refs))
+        with pytest.raises(SpoolReadError, match=f"within an instance at {ref.offset}"):
+            bench.intake.index()
+    assert bench.rows()["instance"] == []
+    assert bench.intake.index().records == 1
 
 
 def test_an_association_is_open_until_its_release(bench: Bench) -> None:
