@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, Tx, arrivals, commitments, instances
 from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.spool import AssociationEnded, CommitmentRequested, SegmentFull, Spool, SpooledRecord, SpoolReadError
 from egfr_dls.study import ReceivedInstance, SpoolRef
-from egfr_dls.telemetry import get_logger
+from egfr_dls.telemetry import error_fields, get_logger
 from listener.own import FRONT_BYTES, is_own, may_be_own
 
 BATCH = 512  # records a transaction
@@ -113,10 +114,35 @@ class Intake:
         spooled = (r for r in found if r.ref.segment not in sealed or not isinstance(r.entry, SegmentFull))
         records, ends = 0, set[str]()
         while batch := list(islice(spooled, BATCH)):
-            self._enter(batch, name)
+            self._take(batch, name)
             records += sum(not isinstance(record.entry, SegmentFull) for record in batch)
             ends |= {record.entry.association_id for record in batch if isinstance(record.entry, AssociationEnded)}
         return Pass(records, frozenset(ends))
+
+    def _take(self, batch: Sequence[SpooledRecord], listener: str) -> None:
+        """Enter a batch; where that fails, each record by itself, so that one costs no other."""
+        try:
+            self._enter(batch, listener)
+        except TemporaryFailureError:
+            raise
+        except Exception:  # noqa: BLE001  # told for the record that caused it
+            for record in batch:
+                self._enter_or_skip(record, listener)
+        for segment in {r.ref.segment for r in batch if isinstance(r.entry, SegmentFull)}:
+            self._spool.archive(segment)
+
+    def _enter_or_skip(self, record: SpooledRecord, listener: str) -> None:
+        """Enter a record; go on behind one that cannot be entered, and note it: its segment is kept."""
+        try:
+            self._enter([record], listener)
+        except TemporaryFailureError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is: behind it lie those of others
+            association = getattr(record.entry, "association_id", None)
+            get_logger().error("record_not_indexed", association=association, **error_fields(error))
+            with self._ledger.begin() as tx:
+                instances.skip(tx, record.ref, type(error).__name__, self._clock())
+                instances.advance(tx, {record.ref.segment: record.end})
 
     def _enter(self, batch: Sequence[SpooledRecord], listener: str) -> None:
         marks = {record.ref.segment: record.end for record in batch}
@@ -137,8 +163,6 @@ class Intake:
             arrivals.enter_ends(tx, (r.entry for r in batch if isinstance(r.entry, AssociationEnded)), listener)
             self._enter_commitments(tx, batch, listener)
             instances.advance(tx, marks, full)
-        for segment in full:
-            self._spool.archive(segment)
 
     def _is_own(self, entry: ReceivedInstance, ref: SpoolRef) -> bool:
         if not may_be_own(entry):

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.ledger.engine import Tx
-from egfr_dls.ledger.schema import instance, segment, series
+from egfr_dls.ledger.schema import instance, segment, series, skipped_record
 from egfr_dls.study import SpoolRef
 
 # Modalities that can fill an input role. Everything else is kept, but starts nothing and restarts no timer.
@@ -43,6 +43,16 @@ def advance(tx: Tx, marks: Mapping[str, int], sealed: Collection[str] = ()) -> N
             set_={"indexed_bytes": row.excluded.indexed_bytes, "sealed": row.excluded.sealed},
         ),
         [{"name": name, "indexed_bytes": end, "sealed": name in sealed} for name, end in marks.items()],
+    )
+
+
+def skip(tx: Tx, ref: SpoolRef, error_class: str, now: float) -> None:
+    """Note a record that cannot be indexed: from then on its segment is never given back. ``now``: UTC seconds."""
+    values = {"length": ref.length, "error_class": error_class[:64], "skipped_at": now}
+    tx.execute(
+        upsert(skipped_record)
+        .values(segment=ref.segment, offset=ref.offset, **values)
+        .on_conflict_do_update(index_elements=["segment", "offset"], set_=values)
     )
 
 

@@ -23,6 +23,7 @@ from egfr_dls.ledger.schema import (
     released_study,
     segment,
     series,
+    skipped_record,
     study,
 )
 from egfr_dls.study import StudyState
@@ -111,9 +112,10 @@ def note_return(tx: Tx, study_instance_uids: Collection[str]) -> None:
 
 
 def empty_segments(tx: Tx, listeners: Collection[str]) -> list[str]:
-    """Return the full segments of these listeners in which no instance lies that the ledger knows."""
+    """Return the full segments of these listeners in which nothing lies: no instance that the ledger knows, nothing skipped."""
     used = select(instance.c.id).where(instance.c.segment == segment.c.name).exists()
-    names = tx.execute(select(segment.c.name).where(segment.c.sealed, ~used).order_by(segment.c.name)).scalars()
+    kept = select(skipped_record.c.offset).where(skipped_record.c.segment == segment.c.name).exists()
+    names = tx.execute(select(segment.c.name).where(segment.c.sealed, ~used, ~kept).order_by(segment.c.name)).scalars()
     return [name for name in names if name.partition("/")[0] in listeners]
 
 

@@ -79,6 +79,16 @@ segment = Table(
     Column("sealed", Boolean, nullable=False, default=False, server_default="0"),  # full and wholly indexed
 )
 
+skipped_record = Table(
+    "skipped_record",  # durable, but it could not be indexed; its segment is kept
+    metadata,
+    Column("segment", String(160), primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    Column("length", BigInteger, nullable=False),
+    Column("error_class", String(64), nullable=False),
+    Column("skipped_at", Float, nullable=False),
+)
+
 listener = Table(
     "listener",  # those that share the storage root
     metadata,
@@ -246,7 +256,9 @@ fetched_series = Table(
 fetched_report = Table(
     "fetched_report",  # earlier reports of the patient that a source gave
     metadata,
-    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),  # of today's study
+    Column(
+        "study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True
+    ),  # of today's study
     Column("sop_instance_uid", String(64), primary_key=True),
     Column("source", String(64), nullable=False),
     Column("sha256", String(64), nullable=False),  # object store

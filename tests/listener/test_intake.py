@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from pydicom import Dataset
 from sqlalchemy import select
 
 from egfr_dls.errors import TemporaryFailureError
-from egfr_dls.ledger import Ledger, arrivals, instances, schema, studies
+from egfr_dls.ledger import Ledger, arrivals, instances, retention, schema, studies
 from egfr_dls.spool import AssociationEnded, DirectorySpool, SpoolReadError
 from egfr_dls.spool.directory import SEGMENT_BYTES
 from egfr_dls.study import ReceivedInstance, SpoolRef, StudyState
@@ -187,6 +188,39 @@ def test_the_digest_is_of_the_data_set_without_file_meta(bench: Bench) -> None:
     assert len(bench.rows()["instance"]) == 1
     body = to_part10(ds)
     assert body[data_set_offset(body) :][:4] == b"\x08\x00\x08\x00"
+
+
+def test_a_record_that_cannot_be_entered_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, found again by the ledger, and its segment is kept; the others and the watermark go on."""
+    bench = made_at(tmp_path, segment_bytes=1)  # every instance fills a segment
+    ct = ct_slices()[:3]
+    refs = [bench.receive(ds) for ds in ct]
+    bench.release()
+    enter = arrivals.enter
+
+    def poisoned(tx: Any, found: Any, *rest: Any) -> None:
+        if any(one.ref == refs[1] for one in found):
+            raise ValueError("DOE^JOHN")
+        enter(tx, found, *rest)
+
+    monkeypatch.setattr(arrivals, "enter", poisoned)
+    with structlog.testing.capture_logs() as events:
+        bench.intake.index()
+        assert bench.intake.index() == Pass(0, frozenset())
+    assert [(e["event"], e["log_level"], e["association"], e["error_class"]) for e in events] == [
+        ("record_not_indexed", "error", "a", "ValueError")
+    ]
+    with bench.ledger.begin() as tx:
+        assert instances.all_sop_instance_uids(tx) == sorted(str(ct[n].SOPInstanceUID) for n in (0, 2))
+        skipped = tx.execute(select(schema.skipped_record)).one()
+        assert SpoolRef(skipped.segment, skipped.offset, skipped.length) == refs[1]
+        tx.execute(schema.instance.delete())
+        free = retention.empty_segments(tx, {"listener-test"})
+        assert refs[0].segment in free
+        assert refs[1].segment not in free
+    assert bench.snapshot().open_associations == 0
+    bench.ledger.close()
+    bench.spool.close()
 
 
 def test_an_instance_that_is_read_short_is_not_entered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
