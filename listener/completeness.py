@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -52,6 +52,7 @@ class Fetch:
 
 
 Decision = Wait | Complete | NotApplicable | Fetch
+SILENCE_SECONDS = 60.0  # over the idle time: one large object may be under way
 ROI_MODALITIES = frozenset({"SEG", "RTSTRUCT"})
 
 
@@ -61,6 +62,7 @@ def decide(
     settings: Study,
     rules: Sequence[BiomarkerRule] = RULES,
     *,
+    idle_seconds: float = 60.0,
     may_fetch: bool = False,
 ) -> Decision:
     """Decide what happens to a study that receives, all of whose records are indexed. The first line that holds decides.
@@ -71,12 +73,19 @@ def decide(
         UTC seconds
     rules
         those of the enabled biomarkers; the first one that the study asks for counts
+    idle_seconds
+        after which the listener ends an association without traffic; one that is still called open then has ended without
+        a record of it, and holds no study beyond the force time
     may_fetch
         there are sources to ask
     """
     rule = asked_rule(study, rules)
+    forced_at = study.first_seen_at + settings.force_seconds
     if study.open_associations:
-        return Wait(WaitReason.OPEN_ASSOCIATION)
+        gone_at = max(forced_at, study.open_last_record_at + idle_seconds + SILENCE_SECONDS)
+        if now < gone_at:
+            return Wait(WaitReason.OPEN_ASSOCIATION, gone_at)
+        study = replace(study, open_associations=0, interrupted=True)
     if now < (quiet_from := study.last_instance_at + settings.quiet_seconds):
         return Wait(WaitReason.QUIET_TIME, quiet_from)
     if rule is None:
@@ -89,7 +98,7 @@ def decide(
         return Wait(WaitReason.FETCHING, study.fetching_until)
     if _has_pair(study, rule) and not study.interrupted:
         return Complete(rule.name)
-    if now < (forced_at := study.first_seen_at + settings.force_seconds):
+    if now < forced_at:
         return Wait(WaitReason.INTERRUPTED if study.interrupted else WaitReason.PAIR_MISSING, forced_at)
     if rule.needs <= {s.modality for s in study.series} and not study.interrupted:
         return Complete(rule.name)  # in several frames of reference: no better CT has come, registration serves

@@ -51,7 +51,14 @@ class Completion:
         return min((d.until for d in decisions.values() if isinstance(d, Wait)), default=math.inf)
 
     def _decide(self, snapshot: studies.StudySnapshot, now: float) -> Decision:
-        return decide(snapshot, now, self._settings.study, self._rules, may_fetch=bool(self._settings.sources))
+        return decide(
+            snapshot,
+            now,
+            self._settings.study,
+            self._rules,
+            idle_seconds=self._settings.listener.idle_seconds,
+            may_fetch=bool(self._settings.sources),
+        )
 
     def _apply_one(self, tx: Tx, study_instance_uid: str, now: float) -> None:
         if studies.state(tx, study_instance_uid) is not StudyState.RECEIVING:

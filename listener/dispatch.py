@@ -72,7 +72,7 @@ class Channel:
         self._message_id = 0
 
     def kept(self) -> None:
-        """Note that something of this association is in the spool: then its end will be too."""
+        """Note that something of this association may be in the spool: then its end will be too."""
         self.brought = True
 
     def respond(self, message: Message, status: int, comment: str = "") -> None:

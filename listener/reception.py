@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -16,6 +17,7 @@ from listener.status import FAULTS, SUCCESS, Answer, Fault, InstanceRefusedError
 from listener.transfer import FactsReader, InstanceFacts, StoreCommand
 
 T = TypeVar("T")
+UNRECORDED = 4096  # ends that wait for the spool, at most: of the oldest then only the force time knows
 FLOOR_SECONDS = 0.1  # how long an answer about the disk's free space is good for
 
 
@@ -41,6 +43,7 @@ class Reception:
         self._floor = _DiskFloor(spool.free_bytes, min_free_bytes)
         self._now = now
         self._ring = ring
+        self._unrecorded: deque[AssociationEnded] = deque(maxlen=UNRECORDED)
 
     def begin(self, accepted: Accepted, command: StoreCommand) -> Incoming:
         """Begin an instance; whatever is wrong with it by now is what ``Incoming.finish`` answers."""
@@ -53,7 +56,7 @@ class Reception:
     def released(self, association_id: str) -> None:
         """Record that the sender ended an association in order (A-RELEASE, PS3.8 7.2), before it hears so.
 
-        A disk that is full by now only costs the record: the association then counts as interrupted.
+        A disk that is full by now only costs the record, which ``try_again`` makes later.
         """
         self._end(AssociationEnded(association_id, self._now(), released=True))
 
@@ -61,10 +64,25 @@ class Reception:
         """Record that an association was aborted or lost (PS3.8 7.3, 7.4)."""
         self._end(AssociationEnded(association_id, self._now(), released=False))
 
+    def try_again(self) -> None:
+        """Record the ends that the spool did not take, in their order, until it fails again; for one thread.
+
+        What is left when the process ends counts as broken off: the next one of this name says so of all that is open.
+        """
+        while self._unrecorded:
+            entry = self._unrecorded.popleft()
+            try:
+                self._spool.append(entry, sync=entry.released)
+            except SpoolWriteError:
+                self._unrecorded.appendleft(entry)
+                return
+            self._ring()
+
     def _end(self, entry: AssociationEnded) -> None:
         try:
             self._spool.append(entry, sync=entry.released)
         except SpoolWriteError as error:
+            self._unrecorded.append(entry)
             event = "release_not_recorded" if entry.released else "loss_not_recorded"
             get_logger().warning(event, association=entry.association_id, **error_fields(error))
         self._ring()
@@ -74,6 +92,8 @@ class Incoming:
     """One C-STORE data set on its way in: ``write`` any number of times, then ``finish`` or ``discard``. For one thread.
 
     The first fault decides the answer; what comes after it is swallowed.
+
+    ``brought``: something of it may be in the spool. Also where that failed: a record whose sync failed can be readable.
     """
 
     def __init__(
@@ -91,6 +111,7 @@ class Incoming:
         self._facts = FactsReader(command)
         self._writer: RecordWriter | None = None
         self._answer = SUCCESS
+        self.brought = False
         self._attempt(self._begin, check_floor)
 
     def write(self, data: memoryview) -> None:
@@ -125,9 +146,11 @@ class Incoming:
         self._facts.feed(data)
         entry = _entry(self._accepted, self._command, self._facts.finish(), self._now())
         if self._writer is None:
+            self.brought = True
             self._spool.append(entry, [self._head(), data])
             return
         self._writer.write([data])
+        self.brought = True
         self._writer.commit(entry)
         self._writer = None
 

@@ -51,7 +51,7 @@ class StoreSink:
     def finish(self, data: memoryview) -> None:
         """Answer what the reception says."""
         answer = self._incoming.finish(data)
-        if answer.status == StoreStatus.SUCCESS:
+        if self._incoming.brought:
             self._channel.kept()
         self._channel.answer(self._context_id, self._command, answer.status, answer.comment)
 

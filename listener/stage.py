@@ -71,6 +71,7 @@ class _Listener:
         self._bell = Bell()  # wakes the indexer, which ends when no receiver is left that could ring
         self._spool = open_spool(settings, name)
         self._end = Bell()  # the further receivers drain when the first one lets go of it
+        self._reception = Reception(self._spool, settings.storage.min_free_bytes, ring=self._bell.ring)
         commitment = CommitmentScp(self._spool, settings.storage.min_free_bytes, ring=self._bell.ring)
         self._dialogue = CommitmentDialogue(commitment, lambda: Ledger(settings.ledger_url), name)
 
@@ -90,10 +91,12 @@ class _Listener:
                 while not stop.wait(STOP_SECONDS):
                     self._crew.check()
                     receiver.check()
+                    self._reception.try_again()
                     self._look_at_certificate()
             finally:
                 self._end.let_go()
                 aborted = receiver.drain(self._settings.listener.drain_seconds)
+                self._reception.try_again()
                 self._crew.join(RECEIVER)
         self._bell.let_go()
         self._crew.join(INDEXER)
@@ -133,8 +136,10 @@ class _Listener:
             try:
                 while self._end.wait(STOP_SECONDS):
                     receiver.check()
+                    self._reception.try_again()
             finally:
                 receiver.drain(self._settings.listener.drain_seconds)
+                self._reception.try_again()
 
     def _receiver(self) -> Receiver:
         settings = self._settings
@@ -144,10 +149,11 @@ class _Listener:
             get_logger().warning("no_peers")
         spool, floor = self._spool, settings.storage.min_free_bytes
         admission = Admission(settings.listener, spool.free_bytes, floor)
-        reception = Reception(spool, floor, ring=self._bell.ring)
         handlers = {**HANDLERS, **self._dialogue.handlers}
         secure = self._tls.stream if self._tls else PlainStream
-        return Server(bind(settings.listener), Node(settings.listener, admission, reception, handlers, secure=secure))
+        return Server(
+            bind(settings.listener), Node(settings.listener, admission, self._reception, handlers, secure=secure)
+        )
 
     def _look_at_certificate(self) -> None:
         if self._tls is not None:

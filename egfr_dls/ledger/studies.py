@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,8 @@ class StudySnapshot:
 
     ``interrupted``: the last association that brought instances of this study did not end in order. ``released``: its
     instances were given up by retention, and fewer have come again. ``fetching_until``: how long it waits for its sources;
-    0 when that is over, None when none was asked.
+    0 when that is over, None when none was asked. ``open_last_record_at``: when something last came of any association that
+    is open.
     """
 
     study_instance_uid: str
@@ -43,6 +45,7 @@ class StudySnapshot:
     last_instance_at: float
     released: bool = False
     fetching_until: float | None = None
+    open_last_record_at: float = math.inf
 
 
 def study_key(site_key: bytes, study_instance_uid: str) -> str:
@@ -141,20 +144,22 @@ def snapshot(tx: Tx, study_instance_uid: str) -> StudySnapshot:
     """Return what completeness decides from."""
     row = tx.execute(select(study).where(study.c.study_instance_uid == study_instance_uid)).one()
     links = tx.execute(
-        select(association.c.state)
+        select(association.c.state, association.c.last_record_at)
         .join(association_study, association_study.c.association_id == association.c.association_id)
         .where(association_study.c.study_instance_uid == study_instance_uid)
         .order_by(association_study.c.last_record_at.desc())
-    ).scalars().all()  # fmt: skip
+    ).all()  # fmt: skip
+    open_at = [link.last_record_at for link in links if link.state == "open"]
     return StudySnapshot(
         study_instance_uid,
         tuple(_series(tx, study_instance_uid)),
-        open_associations=links.count("open"),
-        interrupted=bool(links) and links[0] == "aborted",
+        open_associations=len(open_at),
+        interrupted=bool(links) and links[0].state == "aborted",
         first_seen_at=row.first_seen_at,
         last_instance_at=row.last_instance_at,
         released=released_at(tx, study_instance_uid) is not None,
         fetching_until=retrievals.waits_until(tx, study_instance_uid),
+        open_last_record_at=max(open_at, default=math.inf),
     )
 
 

@@ -33,6 +33,11 @@ def series(*pairs: tuple[str, str]) -> tuple[SeriesSnapshot, ...]:
         ({}, 0.0, Wait(WaitReason.QUIET_TIME, QUIET)),  # the clock was set back
         ({"open_associations": 1}, QUIET, Wait(WaitReason.OPEN_ASSOCIATION)),
         ({"open_associations": 1}, FORCE, Wait(WaitReason.OPEN_ASSOCIATION)),  # never while it is being sent
+        # of an association nothing comes any more, and its end was not recorded: the force time decides
+        ({"open_associations": 1, "open_last_record_at": 1000.0}, FORCE - 1, Wait(WaitReason.OPEN_ASSOCIATION, FORCE)),
+        ({"open_associations": 1, "open_last_record_at": 1000.0}, FORCE, Complete("pet_ct_egfr", "refuse")),
+        ({"open_associations": 1, "open_last_record_at": FORCE}, FORCE + 89, Wait(WaitReason.OPEN_ASSOCIATION, FORCE + 90)),
+        ({"open_associations": 1, "open_last_record_at": FORCE}, FORCE + 90, Complete("pet_ct_egfr", "refuse")),
         ({"series": series(("CT", OTHER), ("CT", FRAME), ("PT", FRAME))}, QUIET, Complete("pet_ct_egfr")),
         ({"series": (CT, PT, SeriesSnapshot("SEG", ""))}, QUIET, Complete("pet_ct_egfr")),
         # the sender went away
@@ -60,7 +65,7 @@ def series(*pairs: tuple[str, str]) -> tuple[SeriesSnapshot, ...]:
     ],
 )  # fmt: skip
 def test_the_table(change: dict[str, Any], now: float, decision: Decision) -> None:
-    assert decide(replace(WHOLE, **change), now, SETTINGS) == decision
+    assert decide(replace(WHOLE, **change), now, SETTINGS, idle_seconds=30) == decision
 
 
 @pytest.mark.parametrize(

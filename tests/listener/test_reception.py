@@ -16,11 +16,13 @@ from egfr_dls.spool.contract import Bytes
 from egfr_dls.study import ReceivedInstance, SpoolRef
 from listener.association import Accepted, AssociationRequest
 from listener.part10 import file_head
+from listener.pdu import message
 from listener.reception import FLOOR_SECONDS, Reception, _DiskFloor
 from listener.status import FAULTS, SUCCESS, Answer, Fault, InstanceRefusedError
 from listener.transfer import StoreCommand
 from tests.builders import CT_SERIES_UID, FRAME_OF_REFERENCE_UID, STUDY_UID, ct_slices
 from tests.listener.nodes import raw_data_set
+from tests.listener.wire import Peer, receiving, store_command
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -264,3 +266,49 @@ def test_the_end_of_an_association_is_a_record_and_a_ring(
     end(reception(spool, ring=lambda: rung.append(True)))
     assert [(e["event"], e["log_level"], e["association"]) for e in events] == [(event, "warning", "a1")]
     assert len(rung) == 2
+
+
+def test_an_end_that_was_not_recorded_is_recorded_later(events: list[Any]) -> None:
+    """In their order, as soon as the spool takes them; each is told once."""
+    spool, rung = RecordingSpool(failures={"append": SpoolWriteError("full")}), []
+    taking = reception(spool, ring=lambda: rung.append(True))
+    taking.released("a1")
+    taking.lost("a2")
+    taking.try_again()
+    assert (spool.kept, spool.calls, len(rung)) == ([], ["append"] * 3, 2)
+    del spool.failures["append"]
+    taking.try_again()
+    taking.try_again()
+    ends = [AssociationEnded("a1", NOW, released=True), AssociationEnded("a2", NOW, released=False)]
+    assert [(entry, sync) for entry, _, sync in spool.kept] == [(end, end.released) for end in ends]
+    assert len(rung) == 4
+    assert [e["event"] for e in events] == ["release_not_recorded", "loss_not_recorded"]
+
+
+@pytest.mark.parametrize("piece", [None, 100])
+def test_an_instance_whose_sync_failed_may_be_in_the_spool(piece: int | None) -> None:
+    """Its association's end is recorded too, else its study would wait for it; one that was refused leaves nothing."""
+    for failures, data, brought in (
+        ({}, DATA, True),
+        ({"append": SpoolWriteError("bad"), "commit": SpoolWriteError("bad")}, DATA, True),
+        ({"begin": SpoolWriteError("full"), "append": SpoolWriteError("full")}, DATA, piece is None),
+        ({}, DATA[:-1], False),
+    ):
+        spool = RecordingSpool(failures=dict(failures))
+        incoming = reception(spool).begin(ACCEPTED, COMMAND)
+        if piece:
+            incoming.write(memoryview(data)[:piece])
+        incoming.finish(memoryview(data)[piece or 0 :])
+        assert incoming.brought is brought
+
+
+def test_the_end_is_recorded_of_an_association_that_failed_to_store() -> None:
+    spool = RecordingSpool(failures={"append": SpoolWriteError("bad")})
+    taking = Reception(spool, 0)  # type: ignore[arg-type]
+    with receiving(taking) as server, Peer(server.ports[0]) as peer:
+        peer.associate()
+        peer.send(message(1, store_command(instance=UID), DATA, 1 << 17))
+        assert peer.status() == FAULTS[Fault.DISK_FULL].status
+        del spool.failures["append"]
+        peer.release()
+        assert [type(entry) for entry, _, _ in spool.kept] == [AssociationEnded]

@@ -6,17 +6,19 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, studies
-from egfr_dls.study import StudyState
+from egfr_dls.spool import DirectorySpool, Entry, SpoolWriteError
+from egfr_dls.study import SpoolRef, StudyState
 from listener import indexing, stage
 from listener.bell import Bell
 from listener.completion import Completion
 from listener.server import Server
-from tests.builders import STUDY_UID, petct_study
+from tests.builders import STUDY_UID, ct_slices, petct_study
 from tests.listener.nodes import LIMIT_SECONDS, Threads, node_settings, running, until
 
 NOW = 1_700_000_000.0
@@ -31,6 +33,30 @@ def test_study_is_complete_without_a_tick(
     with running(node_settings(tmp_path / "root", study={"quiet_seconds": quiet_seconds})) as node:
         assert set(node.send(petct_study())) == {0x0000}
         until(lambda: node.state(STUDY_UID) is StudyState.COMPLETE, "complete")
+
+
+@pytest.mark.parametrize("end", ["release", "abort"])
+def test_a_disk_that_fails_at_the_end_of_an_association_blocks_no_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """The end is recorded when the disk takes it, though nobody sends any more."""
+    append, fails = DirectorySpool.append, threading.Event()
+
+    def failing(spool: DirectorySpool, entry: Entry, *how: Any, **more: Any) -> SpoolRef:
+        if fails.is_set():
+            raise SpoolWriteError("full")
+        return append(spool, entry, *how, **more)
+
+    monkeypatch.setattr(DirectorySpool, "append", failing)
+    with running(node_settings(tmp_path / "root")) as node:
+        ct = ct_slices()[:1]
+        assoc = node.associate(ct)
+        assert assoc.send_c_store(ct[0]).Status == 0
+        fails.set()
+        getattr(assoc, end)()
+        until(lambda: node.logged("release_not_recorded") or node.logged("loss_not_recorded"), "not recorded")
+        fails.clear()
+        until(lambda: node.state(STUDY_UID) is StudyState.NOT_APPLICABLE, "decided")
 
 
 @pytest.fixture

@@ -181,6 +181,10 @@ class KeptObject:
         self._kept.objects.append(bytes(self._data))
         return self._kept.answer
 
+    @property
+    def brought(self) -> bool:
+        return self._kept.answer is SUCCESS
+
     def discard(self) -> None:
         self._kept.told.append("discarded")
 

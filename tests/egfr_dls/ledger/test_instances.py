@@ -64,6 +64,7 @@ def test_the_same_content_again_is_nothing_new(tx: Tx) -> None:
     assert instances.count(tx, STUDY) == 1
     assert studies.snapshot(tx, STUDY).last_instance_at == AT.timestamp()
     assert studies.snapshot(tx, STUDY).open_associations == 2
+    assert studies.snapshot(tx, STUDY).open_last_record_at == AT.timestamp() + 5
 
 
 def test_another_content_is_kept_marked_and_flags_the_study(tx: Tx) -> None:
