@@ -61,15 +61,21 @@ class SegmentPool:
         self._over()
 
     def quiet_seconds(self) -> float:
-        """Return for how long no record was begun or written."""
+        """Return for how long no record was begun or written, here or (their files say) in the listener's other processes."""
         with self._lock:
-            return 0.0 if self._taken else time.monotonic() - self._last
+            here = 0.0 if self._taken else time.monotonic() - self._last
+        return min(here, time.time() - max(self._written_at(), default=0.0))
 
     def close(self) -> None:
         """Close what is open; the next process goes on at the tails."""
         with self._lock:
             while self._idle:
                 self._idle.pop().close()
+
+    def _written_at(self) -> Iterator[float]:
+        for path in layout.segments(self._active):
+            with suppress(FileNotFoundError):  # archived meanwhile
+                yield path.stat().st_mtime
 
     def _over(self, idle: Segment | None = None) -> None:
         with self._lock:

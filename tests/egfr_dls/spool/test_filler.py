@@ -116,6 +116,18 @@ def test_a_spool_is_quiet_when_no_record_is_open(spool: DirectorySpool) -> None:
     assert pool.quiet_seconds() > 0.0
 
 
+def test_it_is_not_quiet_while_another_process_of_the_listener_writes(spool: DirectorySpool, root: Path) -> None:
+    pool = spool._writing()
+    pool._last -= 1000
+    other = DirectorySpool(root, LISTENER)
+    other.append(ENTRY)
+    assert pool.quiet_seconds() < 500
+    (path,) = files(root, "active")
+    os.utime(path, (path.stat().st_mtime - 1000,) * 2)
+    assert pool.quiet_seconds() > 500
+    other.close()
+
+
 def test_it_works_in_a_thread_that_ends_with_its_block(
     spool: DirectorySpool, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
