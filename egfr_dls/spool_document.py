@@ -9,21 +9,22 @@ from typing import Any
 from rich.console import Console
 from rich.filesize import decimal
 
-from egfr_dls.ledger import Tx, instances
+from egfr_dls.ledger import Ledger, instances
 from egfr_dls.spool import AssociationEnded, CommitmentRequested, SegmentFull, SpoolIndex
 from egfr_dls.study import ReceivedInstance
 
-COUNTED = 1000  # records that wait to be indexed are read to be counted: no more than so many
+COUNTED = 1000  # the heads of records that wait to be indexed are read to be counted: no more than so many
 
 
-def state(tx: Tx, spool: SpoolIndex, now: float) -> dict[str, Any]:
+def state(ledger: Ledger, spool: SpoolIndex, now: float) -> dict[str, Any]:
     """Return how full the spool is, and what of it is not in the ledger yet.
 
     ``unindexed`` counts to 1000 and no further; ``oldest_unindexed_seconds`` is null where nothing waits.
     """
-    marks = instances.watermarks(tx)
-    waiting = chain.from_iterable(spool.records(name, marks) for name in sorted(spool.listeners()))
-    times = [_written_at(r.entry) for r in islice(waiting, COUNTED) if not isinstance(r.entry, SegmentFull)]
+    with ledger.read() as tx:
+        marks = instances.watermarks(tx)
+    waiting = chain.from_iterable(spool.waiting(name, marks) for name in sorted(spool.listeners()))
+    times = [_written_at(entry) for entry in islice(waiting, COUNTED) if not isinstance(entry, SegmentFull)]
     return {
         **asdict(spool.state()),
         "unindexed": len(times),

@@ -46,16 +46,18 @@ def studies() -> None:
 def list_studies(config: Path | None, as_json: bool, state: str | None, list_instances: bool) -> None:
     """List the studies, newest first, and the destinations that are parked."""
     loaded = settings.load(config)
-    with _ledger(config) as ledger, ledger.read() as tx:
-        if list_instances:
-            uids = instances.all_sop_instance_uids(tx)
-            click.echo(
-                json.dumps({"schema": LIST_SCHEMA, "instances": uids}) if as_json else "\n".join(uids), nl=bool(uids)
-            )
-            return
-        found = [study_document.summary(row) for row in rows.listed(tx, StudyState(state) if state else None)]
-        destinations = study_document.destinations(tx)
-        spool = spool_document.state(tx, open_spool(loaded), time.time())
+    with _ledger(config) as ledger:
+        with ledger.read() as tx:
+            if list_instances:
+                uids = instances.all_sop_instance_uids(tx)
+                click.echo(
+                    json.dumps({"schema": LIST_SCHEMA, "instances": uids}) if as_json else "\n".join(uids),
+                    nl=bool(uids),
+                )
+                return
+            found = [study_document.summary(row) for row in rows.listed(tx, StudyState(state) if state else None)]
+            destinations = study_document.destinations(tx)
+        spool = spool_document.state(ledger, open_spool(loaded), time.time())
     if as_json:
         click.echo(json.dumps({"schema": LIST_SCHEMA, "studies": found, "destinations": destinations, "spool": spool}))
         return

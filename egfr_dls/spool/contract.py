@@ -141,6 +141,9 @@ class SpoolIndex(Protocol):
         was lost, or is older than the spool.
         """
 
+    def waiting(self, listener: str, since: Mapping[str, int]) -> Iterator[Entry]:
+        """Yield the entries that ``records`` would, by their heads alone, to be counted: one that is torn may be among them."""
+
     def payloads(self, refs: Iterable[SpoolRef]) -> Iterator[RawIOBase]:
         """Yield the payload of each record, to be read before the next; cheaper than ``open`` for many of one segment."""
 

@@ -115,6 +115,11 @@ class DirectorySpool:
         for path in sorted(found, key=lambda path: path.name):
             yield from _scan(path, since.get(layout.segment_name(path), 0))
 
+    def waiting(self, listener: str, since: Mapping[str, int]) -> Iterator[Entry]:
+        """Yield the entries past the given watermark of each segment by their heads alone; the last may be torn."""
+        for path in layout.segments(layout.listener_folder(self._folder, listener) / layout.ACTIVE):
+            yield from _heads(path, since.get(layout.segment_name(path), 0))
+
     def segments(self, listener: str) -> frozenset[str]:
         """Return the segments of a listener that are not ready."""
         folder = layout.listener_folder(self._folder, listener)
@@ -175,6 +180,21 @@ def _scan(path: Path, start: int) -> Iterator[SpooledRecord]:
     except FileNotFoundError:  # without records and abandoned, or archived, since the folder was listed
         return
     except OSError as error:
-        raise SpoolReadError(f"spool segment {name} cannot be read: {error.strerror}") from error
+        raise _unreadable(name, error) from error
     if closed:
         yield SpooledRecord(SegmentFull(), SpoolRef(name, end, 0), end)
+
+
+def _heads(path: Path, start: int) -> Iterator[Entry]:
+    try:
+        with layout.opened(path) as fd:
+            for header in record.headers(fd, layout.generation_of(path), start):
+                yield record.decode(header)
+    except (FileNotFoundError, ValueError):  # archived since the folder was listed; a head that is being written
+        return
+    except OSError as error:
+        raise _unreadable(layout.segment_name(path), error) from error
+
+
+def _unreadable(segment: str, error: OSError) -> SpoolReadError:
+    return SpoolReadError(f"spool segment {segment} cannot be read: {error.strerror}")

@@ -114,6 +114,14 @@ def whole_records(fd: int, generation: int, start: int) -> Iterator[Found]:
         start = found.end
 
 
+def headers(fd: int, generation: int, start: int) -> Iterator[bytes]:
+    """Yield the JSON headers of a segment's records from an offset on, payloads unread: the last may be of a torn one."""
+    while found := _head_at(fd, generation, start):
+        block, length = found
+        yield header_in(block)
+        start += HEAD_BYTES + length
+
+
 def tail(fd: int, generation: int) -> int:
     """Return where the last whole record of a segment ends."""
     end = 0
@@ -123,16 +131,25 @@ def tail(fd: int, generation: int) -> int:
 
 
 def _record_at(fd: int, generation: int, at: int, buffer: memoryview) -> Found | None:
+    found = _head_at(fd, generation, at)
+    if found is None:
+        return None
+    block, length = found
+    crc = _payload_crc(fd, at + HEAD_BYTES, length, buffer)
+    if crc is None or not is_intact(block, crc):
+        return None
+    return Found(header_in(block), at + HEAD_BYTES, length)
+
+
+def _head_at(fd: int, generation: int, at: int) -> tuple[bytes, int] | None:
+    """Return what looks like a head of this generation, and the length of its payload; whether it is intact, the CRC says."""
     block = os.pread(fd, HEAD_BYTES, at)
     if len(block) < HEAD_BYTES:
         return None
     magic, its_generation, header_bytes, length = _LEADING.unpack_from(block)
     if magic != MAGIC or its_generation != generation or header_bytes > MAX_HEADER_BYTES:
         return None
-    crc = _payload_crc(fd, at + HEAD_BYTES, length, buffer)
-    if crc is None or not is_intact(block, crc):
-        return None
-    return Found(header_in(block), at + HEAD_BYTES, length)
+    return block, length
 
 
 def _payload_crc(fd: int, at: int, length: int, buffer: memoryview) -> int | None:

@@ -180,6 +180,10 @@ class S3Spool:
             if _is_closed(segment, states) or SEALED in states.get(segment, ""):
                 yield SpooledRecord(SegmentFull(), SpoolRef(segment, end, 0), end)
 
+    def waiting(self, listener: str, since: Mapping[str, int]) -> Iterator[Entry]:
+        """Yield the entries past the given watermark of each segment: no payload is fetched for them anyway."""
+        return (spooled.entry for spooled in self.records(listener, since))
+
     def segments(self, listener: str) -> frozenset[str]:
         """Return the segments of a listener."""
         with told():

@@ -42,7 +42,8 @@ class StateCollector(Collector):
         yield InfoMetricFamily("egfr_dls", "The product", value={"version": PRODUCT_VERSION})
         try:
             with self.ledger.read() as tx:
-                found = [*_of_ledger(tx, self.clock()), *_of_spool(tx, self.spool, self.clock())]
+                found = list(_of_ledger(tx, self.clock()))
+            found += _of_spool(self.ledger, self.spool, self.clock())
         except (TemporaryFailureError, OSError) as error:
             get_logger().warning("metrics_unavailable", **error_fields(error))
             found = []
@@ -70,8 +71,8 @@ def _of_ledger(tx: Tx, now: float) -> Iterator[Metric]:
     yield parked
 
 
-def _of_spool(tx: Tx, spool: SpoolIndex, now: float) -> Iterator[Metric]:
-    state = spool_document.state(tx, spool, now)
+def _of_spool(ledger: Ledger, spool: SpoolIndex, now: float) -> Iterator[Metric]:
+    state = spool_document.state(ledger, spool, now)
     segments = GaugeMetricFamily("egfr_dls_spool_segments", "Segments of the spool by state", labels=("state",))
     for name in ("ready", "active", "sealed"):
         segments.add_metric((name,), state[name])

@@ -316,3 +316,13 @@ def test_who_follows_eight_writers_by_watermarks_is_told_each_record_once(engine
     wanted = [numbered(100 * k + n) for k in range(8) for n in range(each)]
     assert len(seen) == len(wanted)
     assert set(seen) == set(wanted)
+
+
+def test_what_waits_is_told_by_heads_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = engine.listener()
+    for entry in (numbered(0), numbered(1), ENDED):
+        spool.append(entry, [] if entry is ENDED else [FILLING])
+    first = told(spool)[0]
+    marks = {first.ref.segment: first.end}
+    monkeypatch.setattr("egfr_dls.spool.record._payload_crc", lambda *_: pytest.fail("a payload is read"))
+    assert [e for e in spool.waiting(LISTENER, marks) if not isinstance(e, SegmentFull)] == [numbered(1), ENDED]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from egfr_dls.errors import ConfigurationError
-from egfr_dls.spool import DirectorySpool, SegmentFull, SpoolReadError, SpoolWriteError, layout
+from egfr_dls.spool import DirectorySpool, SegmentFull, SpoolReadError, SpoolWriteError, layout, record
 from egfr_dls.study import SpoolRef
 from tests.egfr_dls.spool.entries import (
     ENTRY,
@@ -377,3 +378,13 @@ def test_its_folders_are_its_owners_only(spool: DirectorySpool, root: Path) -> N
 
 def failing(*_: object) -> None:
     raise OSError(5, "Input/output error")
+
+
+def test_a_head_that_is_being_written_is_not_counted(spool: DirectorySpool, root: Path) -> None:
+    spool.append(ENTRY, [b"x" * 100])
+    (path,) = files(root, "active")
+    half = struct.pack("<8sQIQ", record.MAGIC, layout.generation_of(path), 10, 0).ljust(record.HEAD_BYTES, b"\0")
+    with path.open("r+b") as segment:
+        segment.seek(record.HEAD_BYTES + 100)
+        segment.write(half)
+    assert list(spool.waiting(LISTENER, {})) == [ENTRY]
