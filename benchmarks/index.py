@@ -27,7 +27,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from egfr_dls.ledger import Ledger
 from egfr_dls.spool import DirectorySpool
 from egfr_dls.study import ReceivedInstance
-from listener.intake import Intake
+from listener.indexing.intake import Intake
 
 SLICES = 300  # instances a series; two series a study
 PAYLOADS = (512, 65536)

@@ -40,8 +40,8 @@ from benchmarks.durability.verdict import in_spool
 from benchmarks.receive.certificates import certificates_beside
 from benchmarks.receive.processes import GONE, Memory, tree
 from benchmarks.receive.receivers import OURS, OURS_TLS, running
-from listener.command_set import MAXIMUM_COMMAND_BYTES, Command
-from listener.pdu import MAXIMUM_PDU_BYTES, PduType
+from listener.upper_layer.command_set import MAXIMUM_COMMAND_BYTES, Command
+from listener.upper_layer.pdu import MAXIMUM_PDU_BYTES, PduType
 from tests.builders import petct_study, secondary_capture, to_part10
 from tests.fuzz.fuzz_pdu import accepted_contexts
 from tests.fuzz.mutation import mutated

@@ -12,20 +12,20 @@ from egfr_dls.settings import Settings
 from egfr_dls.store import open_spool
 from egfr_dls.supervisor import require_root
 from egfr_dls.telemetry import get_logger
-from listener import indexing
-from listener.association import Admission
+from listener.admission import Admission
 from listener.bell import Bell
-from listener.commitment import CommitmentScp
-from listener.commitment_dialogue import CommitmentDialogue
-from listener.connection import Node
+from listener.commitment.dialogue import CommitmentDialogue
+from listener.commitment.scp import CommitmentScp
 from listener.crew import Crew, Processes
-from listener.dispatch import HANDLERS
-from listener.neighbours import alone
-from listener.receiver import Receiver
-from listener.reception import Reception
-from listener.server import Server, bind
-from listener.stream import PlainStream
-from listener.tls import Tls
+from listener.indexing import indexer
+from listener.indexing.neighbours import alone
+from listener.secure_transport.tls import Tls
+from listener.storage.reception import Reception
+from listener.upper_layer.connection import Node
+from listener.upper_layer.dispatch import HANDLERS
+from listener.upper_layer.receiver import Receiver
+from listener.upper_layer.server import Server, bind
+from listener.upper_layer.stream import PlainStream
 
 STOP_SECONDS = 0.5
 INDEXER, RECEIVER = "indexer", "receiver"
@@ -125,7 +125,7 @@ class _Listener:
 
     def _index(self, tells: Connection) -> None:
         try:
-            indexing.main(self._settings, self._name, self._bell, lambda: tells.send(None))
+            indexer.main(self._settings, self._name, self._bell, lambda: tells.send(None))
         except ConfigurationError as error:
             tells.send(str(error))
 

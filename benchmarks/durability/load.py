@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from listener.pdu import message
+from listener.upper_layer.pdu import message
 from tests.builders import STUDY_UID, ct_slices, to_part10
 from tests.listener.wire import Peer, store_command
 

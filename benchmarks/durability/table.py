@@ -55,9 +55,7 @@ def power_table(found: PowerFailures) -> str:
 
 def disk_table(found: Iterable[DiskFault]) -> str:
     """Return what full and failing disks led to."""
-    head = (
-        "| fault | acknowledged | refused | faults | descriptors | threads | open segments | log lines | s |"
-    )
+    head = "| fault | acknowledged | refused | faults | descriptors | threads | open segments | log lines | s |"
     rows = (
         f"| {one.name} | {one.acknowledged} | {', '.join(f'{n} x {s:04X}H' for s, n in one.refused.items())} "
         f"| {one.tally.faults} | {one.descriptors[0]}, then {one.descriptors[1]} | {one.threads[0]}, then {one.threads[1]} "

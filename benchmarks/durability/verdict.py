@@ -11,7 +11,7 @@ from pathlib import Path
 
 from egfr_dls.spool import DirectorySpool
 from egfr_dls.study import ReceivedInstance, SpoolRef
-from listener.intake import data_set_offset
+from listener.indexing.intake import data_set_offset
 
 Contents = Mapping[str, frozenset[str]]  # SOP Instance UID -> SHA-256 of each data set under it
 

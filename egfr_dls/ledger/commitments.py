@@ -1,6 +1,6 @@
 """Storage commitment requests of our senders, from received to reported (PS3.4 Annex J).
 
-A request is decided when all that was durable before it is in the ledger (``listener.commitment_settlement``). Who sends
+A request is decided when all that was durable before it is in the ledger (``listener.commitment.settlement``). Who sends
 its report holds a lease that was taken in a transaction, so that processes and listeners never send one twice at a time.
 """
 

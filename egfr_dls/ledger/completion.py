@@ -1,7 +1,7 @@
 """The step from RECEIVING to COMPLETE, written: the study's state and its inference job change in one transaction.
 
-When it is taken is decided elsewhere: by the pure rules of ``listener.completeness``, which ``listener.completion`` applies
-after each pass of the indexer, or by a person (`egfr-dls studies force`, `analyze`).
+When it is taken is decided elsewhere: by the pure rules of ``listener.indexing.completeness``, which
+``listener.indexing.completion`` applies after each pass of the indexer, or by a person (`egfr-dls studies force`, `analyze`).
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ import random
 import pytest
 
 from benchmarks.replay_fuzz import Footprint, Outcome, _judge_answers, _judge_footprint
-from listener.command_set import read_command, write_response
-from listener.negotiation import acceptance, negotiate
-from listener.pdu import RELEASE_RP, message
-from listener.proposal import read_proposal
+from listener.upper_layer.command_set import read_command, write_response
+from listener.upper_layer.negotiation import acceptance, negotiate
+from listener.upper_layer.pdu import RELEASE_RP, message
+from listener.upper_layer.proposal import read_proposal
 from tests.fuzz.mutation import CHANGES, mutated, split
 from tests.listener.wire import RELEASE_RQ, request, store, store_command
 

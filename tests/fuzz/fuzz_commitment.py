@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from pydicom import Dataset, dcmread
 
-from listener.commitment_request import CommitmentRequest, read_request
-from listener.commitment_status import RequestRefusedError
-from listener.part10 import file_head
+from listener.commitment.request import CommitmentRequest, read_request
+from listener.commitment.status import RequestRefusedError
+from listener.storage.part10 import file_head
 from tests.listener.requester import EXPLICIT, IMPLICIT, as_bytes, request
 
 SYNTAXES = (EXPLICIT, IMPLICIT)

@@ -15,11 +15,11 @@ from unittest.mock import patch
 
 from pydicom import dcmread
 
-from listener import dataset
-from listener.dataset import DataSetScanner, InflatingScanner
-from listener.part10 import file_head
 from listener.status import Fault, InstanceRefusedError
-from listener.transfer import FactsReader, InstanceFacts, StoreCommand
+from listener.storage import dataset
+from listener.storage.dataset import DataSetScanner, InflatingScanner
+from listener.storage.facts import FactsReader, InstanceFacts, StoreCommand
+from listener.storage.part10 import file_head
 
 CT, UID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3"
 IMPLICIT, EXPLICIT, DEFLATED, BIG = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))

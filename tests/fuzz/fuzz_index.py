@@ -17,11 +17,11 @@ from egfr_dls import settings
 from egfr_dls.ledger import Ledger, schema, studies
 from egfr_dls.spool import AssociationEnded, CommitmentRequested, DirectorySpool
 from egfr_dls.study import ReceivedInstance, SpoolRef, StudyState
-from listener.commitment_settlement import Settlement
-from listener.completion import Completion
-from listener.intake import Intake, data_set_offset
-from listener.part10 import file_head
-from listener.retention import DAY_SECONDS, Retention
+from listener.commitment.settlement import Settlement
+from listener.indexing.completion import Completion
+from listener.indexing.intake import Intake, data_set_offset
+from listener.indexing.retention import DAY_SECONDS, Retention
+from listener.storage.part10 import file_head
 from tests.fuzz.fuzz_commitment import request_bytes
 from tests.fuzz.fuzz_data_set import CT, EXPLICIT
 from tests.fuzz.fuzz_own import SEG

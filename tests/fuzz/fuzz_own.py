@@ -12,10 +12,10 @@ from dataclasses import replace
 from pydicom.uid import SegmentationStorage
 
 from egfr_dls.uids import CODING_SCHEME_UID
-from listener.own import is_own
-from listener.part10 import file_head
+from listener.indexing.own import is_own
 from listener.status import InstanceRefusedError
-from listener.transfer import FactsReader, StoreCommand
+from listener.storage.facts import FactsReader, StoreCommand
+from listener.storage.part10 import file_head
 from tests.egfr_dls.spool.entries import ENTRY
 from tests.fuzz.fuzz_data_set import IMPLICIT, SYNTAXES, UID, data_set, deflated, element, sequence
 

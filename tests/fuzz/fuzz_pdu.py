@@ -18,17 +18,17 @@ import structlog
 from egfr_dls.spool import AssociationEnded, Entry
 from egfr_dls.spool.contract import CommitmentRequested
 from egfr_dls.study import ReceivedInstance
-from listener import buffer, session, states
-from listener.association import Accepted, Admission, AssociationRequest
-from listener.command_set import Command, Tag, write_command
-from listener.commitment import CommitmentScp
-from listener.commitment_dialogue import CommitmentDialogue
-from listener.commitment_status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
-from listener.connection import Connection, Node
-from listener.dispatch import HANDLERS
-from listener.part10 import file_head
-from listener.pdu import PduType, message
-from listener.reception import Reception
+from listener.admission import Accepted, Admission, AssociationRequest
+from listener.commitment.dialogue import CommitmentDialogue
+from listener.commitment.scp import CommitmentScp
+from listener.commitment.status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
+from listener.storage.part10 import file_head
+from listener.storage.reception import Reception
+from listener.upper_layer import buffer, session, states
+from listener.upper_layer.command_set import Command, Tag, write_command
+from listener.upper_layer.connection import Connection, Node
+from listener.upper_layer.dispatch import HANDLERS
+from listener.upper_layer.pdu import PduType, message
 from tests.fuzz import fuzz_commitment, fuzz_data_set, mutation
 from tests.fuzz.doubles import MemorySpool, ScriptedSocket
 from tests.fuzz.reference import PEER_ABORTED, RELEASED, STORE, Heard, Limits, Message, commands, listen, pdus

@@ -26,7 +26,7 @@ from egfr_dls.store import Store, open_store
 from egfr_dls.study import ReceivedInstance, StudyState
 from listener import stage
 from listener.bell import Bell
-from listener.intake import data_set_offset
+from listener.indexing.intake import data_set_offset
 from tests.builders import to_part10
 from tests.listener.wire import Peer, request
 

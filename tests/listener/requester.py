@@ -16,8 +16,8 @@ from pynetdicom.association import Association
 from pynetdicom.dsutils import encode
 from pynetdicom.events import Event
 
-from listener.commitment_request import TRANSFER_SYNTAXES
-from listener.commitment_status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
+from listener.commitment.request import TRANSFER_SYNTAXES
+from listener.commitment.status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
 from tests.listener.nodes import until
 
 TRANSACTION = "1.2.826.0.1.3680043.10.7.1"

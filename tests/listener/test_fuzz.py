@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from egfr_dls.spool import DirectorySpool, SegmentFull
 from egfr_dls.study import ReceivedInstance
-from listener.command_set import MAXIMUM_COMMAND_BYTES, write_command
-from listener.part10 import file_head
-from listener.pdu import MAXIMUM_PDU_BYTES
-from listener.reception import Reception
-from listener.server import Server
+from listener.storage.part10 import file_head
+from listener.storage.reception import Reception
+from listener.upper_layer.command_set import MAXIMUM_COMMAND_BYTES, write_command
+from listener.upper_layer.pdu import MAXIMUM_PDU_BYTES
+from listener.upper_layer.server import Server
 from tests.fuzz import fuzz_commitment, fuzz_data_set, fuzz_index, fuzz_pdu, fuzz_spool
 from tests.fuzz.doubles import MemorySpool
 from tests.fuzz.mutation import mutated

@@ -14,10 +14,11 @@ from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, studies
 from egfr_dls.spool import DirectorySpool, Entry, SpoolWriteError
 from egfr_dls.study import SpoolRef, StudyState
-from listener import indexing, stage
+from listener import stage
 from listener.bell import Bell
-from listener.completion import Completion
-from listener.server import Server
+from listener.indexing import indexer
+from listener.indexing.completion import Completion
+from listener.upper_layer.server import Server
 from tests.builders import STUDY_UID, ct_slices, petct_study
 from tests.listener.nodes import LIMIT_SECONDS, Threads, node_settings, running, until
 
@@ -29,7 +30,7 @@ def test_study_is_complete_without_a_tick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet_seconds: float
 ) -> None:
     """At its release; with a quiet time, when that has passed."""
-    monkeypatch.setattr(indexing, "TICK_SECONDS", 3600.0)
+    monkeypatch.setattr(indexer, "TICK_SECONDS", 3600.0)
     with running(node_settings(tmp_path / "root", study={"quiet_seconds": quiet_seconds})) as node:
         assert set(node.send(petct_study())) == {0x0000}
         until(lambda: node.state(STUDY_UID) is StudyState.COMPLETE, "complete")

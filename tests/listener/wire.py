@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from egfr_dls.settings import Listener
-from listener.association import Accepted, Admission
-from listener.command_set import NO_DATA_SET, Command, Tag, write_command
-from listener.connection import Node
-from listener.pdu import message
-from listener.server import Server, bind
+from listener.admission import Accepted, Admission
 from listener.status import SUCCESS, Answer
-from listener.transfer import StoreCommand
+from listener.storage.facts import StoreCommand
+from listener.upper_layer.command_set import NO_DATA_SET, Command, Tag, write_command
+from listener.upper_layer.connection import Node
+from listener.upper_layer.pdu import message
+from listener.upper_layer.server import Server, bind
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"

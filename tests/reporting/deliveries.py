@@ -26,7 +26,7 @@ from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.settings import Destination, Settings
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import StudyState
-from listener.intake import data_set_offset
+from listener.indexing.intake import data_set_offset
 from reporting.send import Sender
 from tests.builders import base_dataset, to_part10
 

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from listener.commitment_status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
+from listener.commitment.status import PUSH_MODEL_CLASS, PUSH_MODEL_INSTANCE
 from tests.builders import to_part10
 from tests.listener.requester import EXPLICIT, Requester, free_port, listening, ready, request
 from tests.system.orthanc import (

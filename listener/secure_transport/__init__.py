@@ -1,0 +1,1 @@
+"""TLS: certificates, and connections through it (PS3.15 Annex B)."""

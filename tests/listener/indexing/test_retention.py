@@ -1,0 +1,213 @@
+"""Retention: what may go and when; what goes, what stays; in which order, and what a crash between leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from egfr_dls import settings as configuration
+from egfr_dls.ledger import completion, instances, jobs, retention, schema, studies
+from egfr_dls.ledger.retention import StudyFacts
+from egfr_dls.settings import Settings
+from egfr_dls.study import StudyState
+from listener.indexing.completion import Completion
+from listener.indexing.retention import DAY_SECONDS, PASS_SECONDS, Retention, may_go
+from tests.builders import STUDY_UID, ct_slices, petct_study
+from tests.listener.indexing.test_intake import AT, Bench, made_at
+
+DAYS = 30.0
+NOW = AT.timestamp() + 365 * DAY_SECONDS
+OVER = StudyFacts(STUDY_UID, "key", StudyState.DELIVERED, held=False, changed_at=NOW - DAYS * DAY_SECONDS, open_jobs=0,
+                  open_deliveries=0)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "goes"),
+    [
+        ({}, True),
+        ({"state": StudyState.NOT_APPLICABLE}, True),
+        ({"changed_at": NOW - DAYS * DAY_SECONDS + 1}, False),
+        ({"changed_at": NOW + 1}, False),  # the clock was set back
+        ({"held": True}, False),
+        ({"open_jobs": 1}, False),
+        ({"open_deliveries": 1}, False),
+        *[({"state": state}, False) for state in set(StudyState) - {StudyState.DELIVERED, StudyState.NOT_APPLICABLE}],
+    ],
+)
+def test_what_may_go(changes: dict[str, Any], goes: bool) -> None:
+    assert may_go(replace(OVER, **changes), NOW, DAYS) is goes
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench whose segments are full after one instance."""
+    made = made_at(tmp_path, segment_bytes=1)
+    yield made
+    made.spool.close()
+    made.ledger.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Settings:
+    """Settings without quiet time."""
+    return configuration.load(None, {"storage": {"root": tmp_path}, "study": {"quiet_seconds": 0}})
+
+
+def analysed(bench: Bench, site: Settings) -> None:
+    """Receive the study, complete it, and let its analysis find that it asks for nothing after all."""
+    for ds in petct_study():
+        bench.receive(ds)
+    bench.release()
+    bench.intake.index()
+    Completion(bench.ledger, site).apply(AT.timestamp() + 60)
+    with bench.ledger.begin() as tx:
+        job = jobs.claim(tx, completion.KIND, "worker", AT.timestamp() + 61)
+        assert job is not None
+        jobs.finish(tx, job, lambda _: None)
+        studies.move(tx, STUDY_UID, StudyState.NOT_APPLICABLE, AT.timestamp() + 62)
+
+
+def retained(bench: Bench) -> Retention:
+    return Retention(bench.ledger, bench.spool, "listener-test", DAYS)
+
+
+def count(bench: Bench) -> int:
+    with bench.ledger.read() as tx:
+        return instances.count(tx, STUDY_UID)
+
+
+def segments(bench: Bench, state: str) -> int:
+    return len(list((bench.root / "spool" / "listener-test" / state).iterdir()))
+
+
+def test_a_study_that_is_over_goes_and_its_segments_with_it(bench: Bench, site: Settings) -> None:
+    analysed(bench, site)
+    assert segments(bench, "sealed") == 17  # the release is a record too
+    assert retained(bench).apply(NOW) == NOW + PASS_SECONDS
+    assert count(bench) == segments(bench, "sealed") == 0
+    with bench.ledger.read() as tx:
+        assert studies.state(tx, STUDY_UID) is StudyState.NOT_APPLICABLE
+        assert studies.released_at(tx, STUDY_UID) == NOW
+        assert [row.action for row in tx.execute(select(schema.audit))] == ["release_instances"]
+        assert not set(instances.watermarks(tx)) & instances.sealed_segments(tx)
+        assert tx.execute(select(schema.association)).all() == tx.execute(select(schema.association_study)).all() == []
+
+
+def test_nothing_goes_before_its_time(bench: Bench, site: Settings) -> None:
+    analysed(bench, site)
+    retained(bench).apply(AT.timestamp() + 62 + DAYS * DAY_SECONDS - 1)
+    assert count(bench) == 16
+    retained(bench).apply(AT.timestamp() + 62 + DAYS * DAY_SECONDS)
+    assert count(bench) == 0
+
+
+def test_between_two_passes_it_does_nothing(bench: Bench, site: Settings) -> None:
+    analysed(bench, site)
+    once = retained(bench)
+    due = once.apply(AT.timestamp())
+    assert once.apply(due - 1) == due
+    assert count(bench) == 16
+
+
+def test_a_segment_that_holds_another_study_stays(tmp_path: Path, site: Settings) -> None:
+    bench = made_at(tmp_path)  # one segment for all
+    bench.receive(ct_slices(StudyInstanceUID="1.2.3")[0], sop_instance_uid="1.2.3.4", received_at=AT.replace(year=2027))
+    analysed(bench, site)
+    bench.spool.close()
+    bench.spool.adopt("listener-test")
+    bench.intake.index()
+    retained(bench).apply(NOW)
+    assert (count(bench), segments(bench, "sealed")) == (0, 1)
+    with bench.ledger.begin() as tx:
+        (where,) = instances.locations(tx, "1.2.3").values()
+        assert bench.spool.read(where)
+        retention.release(tx, "1.2.3", NOW)
+    retained(bench).apply(NOW)
+    assert segments(bench, "sealed") == 0
+    bench.ledger.close()
+
+
+@pytest.mark.parametrize("dies_at", ["release", "forget_segment"])
+def test_a_pass_that_died_is_gone_on_with(
+    bench: Bench, site: Settings, monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    """Between the transaction and the spool, and between the spool and the row of the segment."""
+    analysed(bench, site)
+
+    class DiedError(Exception):
+        pass
+
+    def die(*_: object) -> None:
+        raise DiedError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(*((bench.spool, "release") if dies_at == "release" else (retention, "forget_segment")), die)
+        with pytest.raises(DiedError):
+            retained(bench).apply(NOW)
+    assert count(bench) == 0
+    retained(bench).apply(NOW)
+    assert segments(bench, "sealed") == 0
+    with bench.ledger.read() as tx:
+        assert instances.sealed_segments(tx) == frozenset()
+
+
+def test_the_same_study_sent_again_is_received_anew_and_not_analysed_twice(bench: Bench, site: Settings) -> None:
+    analysed(bench, site)
+    retained(bench).apply(NOW)
+    whole = petct_study()
+
+    def send(some: list[Any], association: str) -> None:
+        for ds in some:
+            bench.receive(ds, association)
+        bench.release(association)
+        bench.intake.index()
+        Completion(bench.ledger, site).apply(NOW + 100)
+
+    send(whole[:-1], "again-1")
+    with bench.ledger.read() as tx:
+        assert studies.state(tx, STUDY_UID) is StudyState.RECEIVING, "a part is not analysed in the place of the whole"
+        assert studies.released_at(tx, STUDY_UID) == NOW
+    send(whole[-1:], "again-2")
+    with bench.ledger.read() as tx:
+        assert studies.state(tx, STUDY_UID) is StudyState.NOT_APPLICABLE, "where the analysis of this set had led"
+        assert studies.released_at(tx, STUDY_UID) is None
+        assert len(tx.execute(select(schema.job)).all()) == 1
+    assert count(bench) == 16
+
+
+def test_what_comes_while_it_is_decided_keeps_the_study(
+    bench: Bench, site: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysed(bench, site)
+    found = retention.unchanged_since
+
+    def then_comes_one(*args: Any) -> list[StudyFacts]:
+        over = found(*args)
+        bench.receive(
+            ct_slices(SOPInstanceUID="1.2.3.9")[0], received_at=AT.replace(year=2027), sop_instance_uid="1.2.3.9"
+        )
+        bench.intake.index()
+        return over
+
+    monkeypatch.setattr(retention, "unchanged_since", then_comes_one)
+    retained(bench).apply(NOW)
+    assert count(bench) == 17
+
+
+def test_a_ledger_from_before_retention_forgets_what_is_gone(bench: Bench, site: Settings) -> None:
+    """What is sent again is then received, and not taken for known."""
+    analysed(bench, site)
+    with bench.ledger.read() as tx:
+        (gone, *_) = instances.locations(tx, STUDY_UID).values()
+    bench.spool.release(gone.segment)
+    bench.intake.recover(0.0)
+    assert count(bench) == 15
+    for ds in petct_study():
+        bench.receive(ds)
+    bench.intake.index()
+    assert count(bench) == 16
