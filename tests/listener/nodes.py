@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,9 +77,14 @@ class Node:
             ae.add_requested_context(sop_class, syntax)
         return ae.associate("127.0.0.1", self.port, ae_title=called, **how)
 
-    def rejected(self, calling: str = "SCANNER", called: str = "EGFR_DLS") -> tuple[int, int, int]:
-        """Ask for an association, and return Result, Source and Reason/Diag. of the A-ASSOCIATE-RJ."""
-        with Peer(self.port) as peer:
+    def rejected(
+        self, calling: str = "SCANNER", called: str = "EGFR_DLS", tls: ssl.SSLContext | None = None
+    ) -> tuple[int, int, int]:
+        """Ask for an association, and return Result, Source and Reason/Diag. of the A-ASSOCIATE-RJ.
+
+        In bytes: pynetdicom as caller can lose a rejection that comes at once.
+        """
+        with Peer(self.port, tls) as peer:
             peer.send(request(calling=calling, called=called))
             kind, (_, result, source, reason) = peer.answer()
             assert kind == 3
@@ -162,12 +168,6 @@ def running(settings: Settings) -> Iterator[Node]:
             assert not thread.is_alive()
         if failures:
             raise failures[0]
-
-
-def rejection(assoc: Association) -> tuple[int, int, int]:
-    """Return Result, Source and Reason/Diag. of the A-ASSOCIATE-RJ that an association got."""
-    answer: Any = assoc.acceptor.primitive
-    return answer.result, answer.result_source, answer.diagnostic
 
 
 def paused(assoc: Association) -> None:

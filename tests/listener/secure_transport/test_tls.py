@@ -23,7 +23,7 @@ from listener.secure_transport.tls import DAY_SECONDS, Tls
 from listener.upper_layer.server import Server
 from tests.builders import ct_slices, petct_study, to_part10
 from tests.listener.certificates import RSA, SERVER, Authority, Issued, client_context
-from tests.listener.nodes import PEERS, Node, node_settings, rejection, running, until
+from tests.listener.nodes import PEERS, Node, node_settings, running, until
 from tests.listener.wire import Kept, Peer, echo, listener_settings, receiving, request, store
 
 V1_1, V1_2, V1_3 = ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -115,10 +115,8 @@ def test_an_ae_title_that_is_bound_needs_its_certificate(
 ) -> None:
     other = authority.issue("scanner-2")
     by_tls = at(secure_node, TLS)
-    wrong = by_tls.associate(tls_args=(other.context(authority.certificate), "localhost"))
-    assert rejection(wrong) == (1, 1, 3)
-    plain = at(secure_node, PLAIN).associate()
-    assert rejection(plain) == (1, 1, 3), "nor may it call without TLS"
+    assert by_tls.rejected(tls=other.context(authority.certificate)) == (1, 1, 3)
+    assert at(secure_node, PLAIN).rejected() == (1, 1, 3), "nor may it call without TLS"
     assert until(lambda: reasons(secure_node.events, "association_rejected"), "logged")[0] == "certificate"
     unbound = by_tls.associate(calling="PACS", tls_args=(other.context(authority.certificate), "localhost"))
     assert unbound.is_established
@@ -137,7 +135,7 @@ def test_each_kind_of_name_binds_also_where_any_peer_may_call(
         assert assoc.is_established
         assoc.release()
         other = authority.issue("other").context(authority.certificate)
-        assert rejection(by_tls.associate(tls_args=(other, "localhost"))) == (1, 1, 3)
+        assert by_tls.rejected(tls=other) == (1, 1, 3)
 
 
 def test_without_a_port_beside_it_there_is_tls_only(tmp_path: Path, files: dict[str, Any]) -> None:
