@@ -13,6 +13,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import Verification
 
+from tests.listener.wire import Peer, request
 from tests.system.service import NODE, SCANNER
 
 ANSWER_SECONDS = 60.0
@@ -87,3 +88,15 @@ def store_bytes(assoc: Association, sop_class_uid: str, sop_instance_uid: str, d
     _, answer = assoc.dimse.get_msg(block=True)
     assoc._reactor_checkpoint.set()
     return None if answer is None else int(answer.Status)
+
+
+def rejection(port: int, calling: str = SCANNER, called: str = NODE) -> tuple[int, int, int]:
+    """Ask for an association, and return Result, Source and Reason/Diag. of the A-ASSOCIATE-RJ.
+
+    In bytes: pynetdicom as caller can lose a rejection that comes at once.
+    """
+    with Peer(port) as peer:
+        peer.send(request(calling=calling, called=called))
+        kind, (_, result, source, reason) = peer.answer()
+        assert kind == 3, f"PDU {kind:02X}"
+        return result, source, reason

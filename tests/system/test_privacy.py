@@ -14,7 +14,7 @@ from pydicom.uid import CTImageStorage
 from egfr_dls.study import StudyState
 from egfr_dls.telemetry import ALLOWED_KEYS
 from tests.system.pacs import ABORT, SUCCESS, ScriptedPacs, answers
-from tests.system.scanner import associate, association, send_whole, store, store_bytes
+from tests.system.scanner import association, rejection, send_whole, store, store_bytes
 from tests.system.service import Service
 from tests.system.study_data import of_modality, small_study, study_uid
 from tests.system.waiting import wait_until
@@ -107,8 +107,7 @@ def _refused(service: Service) -> None:
 
 def _hostile(service: Service) -> None:
     (ds, *_) = _marked(3)
-    stranger = associate(service.port, calling=f"{MARK}AE")
-    assert stranger.is_rejected
+    assert rejection(service.port, calling=f"{MARK}AE")
     for content in (b"\xff" * 300, f"{MARK}".encode() * 40):
         with association(service.port, [ds]) as assoc:
             assert store_bytes(assoc, CTImageStorage, str(ds.SOPInstanceUID), content) != SUCCESS

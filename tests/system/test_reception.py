@@ -7,20 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage
 
 from egfr_dls.ledger.schema import association as association_rows
 from egfr_dls.study import StudyState
 from tests.builders import to_part10
 from tests.system.pacs import ScriptedPacs
-from tests.system.scanner import associate, association, send, send_whole, store, store_bytes
+from tests.system.scanner import associate, association, rejection, send, send_whole, store, store_bytes
 from tests.system.service import PACS, SCANNER, Service
 from tests.system.study_data import of_modality, small_study, study_uid
 from tests.system.waiting import wait_until
 
 pytestmark = pytest.mark.system
 
-CT_EXPLICIT = (CTImageStorage, ExplicitVRLittleEndian)
 REJECTED_PERMANENT, BY_USER, CALLING_UNKNOWN, CALLED_UNKNOWN = 1, 1, 3, 7  # PS3.8 table 9-21
 
 
@@ -29,10 +28,7 @@ def test_unknown_and_wrongly_called_are_rejected_and_a_peer_is_answered_an_echo(
         ("STRANGER", "EGFR_DLS", CALLING_UNKNOWN),
         (SCANNER, "SOMEBODY_ELSE", CALLED_UNKNOWN),
     ):
-        assoc = associate(service.port, [CT_EXPLICIT], calling=calling, called=called)
-        answer = assoc.acceptor.primitive
-        assert assoc.is_rejected
-        assert (answer.result, answer.result_source, answer.diagnostic) == (REJECTED_PERMANENT, BY_USER, diagnostic)
+        assert rejection(service.port, calling, called) == (REJECTED_PERMANENT, BY_USER, diagnostic)
     assoc = associate(service.port)
     assert assoc.send_c_echo().Status == 0x0000
     assoc.release()
@@ -61,10 +57,9 @@ def test_the_seventeenth_association_of_one_peer_is_rejected_for_now_and_accepte
     service: Service,
 ) -> None:
     opened = [associate(service.port) for _ in range(16)]
-    over = associate(service.port)
     assert all(assoc.is_established for assoc in opened)
-    assert over.is_rejected
-    assert over.acceptor.primitive.result == 2  # transient: the sender may try again
+    result, _source, _reason = rejection(service.port)
+    assert result == 2  # transient: the sender may try again
     for assoc in opened:
         assoc.release()
 
