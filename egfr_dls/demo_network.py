@@ -21,6 +21,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 
 from egfr_dls.errors import EgfrDlsError
 from egfr_dls.objectstore import write_atomically
+from egfr_dls.outgoing import let_reader_rest
 
 SCANNER, NODE, PACS = "DEMO_SCANNER", "EGFR_DLS", "DEMO_PACS"
 HOST = "127.0.0.1"
@@ -94,6 +95,7 @@ def send(files: Sequence[Path], port: int) -> None:
         ae.add_requested_context(sop_class)
     assoc = ae.associate(HOST, port, ae_title=NODE)
     for file in files:
+        let_reader_rest(assoc)
         answer = assoc.send_c_store(file) if assoc.is_established else Dataset()
         if answer.get("Status") != SUCCESS:
             raise EgfrDlsError(f"C-STORE of {file.name} was not answered with success")

@@ -21,6 +21,7 @@ from egfr_dls.spool import layout
 from tests.system.waiting import wait_until
 
 SENDERS = 4
+WRITERS = SENDERS + 1  # and the stage, which records anew the ends that the disk did not take
 SMALL_MIB, LARGE_MIB = 48, 512  # of a file system of memory
 REFUSALS, MORE = 40, 40
 SETTLE_SECONDS = 20.0
@@ -106,11 +107,11 @@ def _run(
 
 def _remark(found: DiskFault) -> None:
     """Note what is more than it may be."""
-    if found.descriptors[1] > found.descriptors[0] + SENDERS:  # each may have left one more segment open
+    if found.descriptors[1] > found.descriptors[0] + WRITERS:  # each may have left one more segment open
         found.tally.remarks.append(f"descriptors grew from {found.descriptors[0]} to {found.descriptors[1]}")
     if found.threads[1] > found.threads[0]:
         found.tally.remarks.append(f"threads grew from {found.threads[0]} to {found.threads[1]}")
-    if found.unfilled > SENDERS:
+    if found.unfilled > WRITERS:
         found.tally.remarks.append(f"{found.unfilled} segments are open for writing")
     if other := set(found.refused) - {StoreStatus.OUT_OF_RESOURCES}:
         found.tally.remarks.append(f"answers {sorted(map(hex, other))}")

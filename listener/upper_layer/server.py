@@ -72,7 +72,7 @@ class Server:
         self._changed = threading.Condition()
         self._draining = False
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name="accept", daemon=True)
+        self._thread: threading.Thread | None = None  # made where it starts: a fork takes one that waits for ended
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -83,11 +83,12 @@ class Server:
         """Accept associations from now on."""
         for door in self._doors:
             door.listening.setblocking(False)  # another process may be quicker
+        self._thread = threading.Thread(target=self._run, name="accept", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
         """Raise TemporaryFailureError when the thread has died that accepts and watches the deadlines."""
-        if not self._thread.is_alive():
+        if not self._accepts():
             raise TemporaryFailureError("nobody accepts associations any more; the listener is started again")
 
     def drain(self, seconds: float) -> int:
@@ -99,7 +100,7 @@ class Server:
             connection.life.expire(Abort.DRAINED)
         self._wait(lambda: not self._connections, CLOSING_SECONDS)
         self._ended = True
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
         self._close()
         for connection in self._all():
@@ -118,8 +119,11 @@ class Server:
                 looked_at = time.monotonic()
                 self._look(looked_at)
 
+    def _accepts(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
     def _has_closed(self) -> bool:
-        return not self._thread.is_alive() or all(door.listening.fileno() == -1 for door in self._doors)
+        return not self._accepts() or all(door.listening.fileno() == -1 for door in self._doors)
 
     def _close(self) -> None:
         """Listen no longer."""

@@ -13,6 +13,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import Verification
 
+from egfr_dls.outgoing import let_reader_rest
 from tests.listener.wire import Peer, request
 from tests.system.service import NODE, SCANNER
 
@@ -57,6 +58,7 @@ def store(assoc: Association, ds: Dataset) -> int | None:
     """Send one data set; return the status, or None when no answer came."""
     if not assoc.is_established:
         return None
+    let_reader_rest(assoc)
     status = assoc.send_c_store(ds).get("Status")
     return None if status is None else int(status)
 
@@ -83,7 +85,7 @@ def store_bytes(assoc: Association, sop_class_uid: str, sop_instance_uid: str, d
     request.MessageID, request.Priority = 1, 2
     request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class_uid, sop_instance_uid
     request.DataSet = BytesIO(data)
-    assoc._reactor_checkpoint.clear()  # as pynetdicom's own send_c_store does
+    let_reader_rest(assoc)
     assoc.dimse.send_msg(request, context.context_id)
     _, answer = assoc.dimse.get_msg(block=True)
     assoc._reactor_checkpoint.set()

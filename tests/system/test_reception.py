@@ -196,7 +196,7 @@ def test_paths_in_header_values_name_no_file(service: Service, pacs: ScriptedPac
     written = [p.relative_to(service.folder).parts for p in service.folder.rglob("*") if p.is_file()]
     assert {parts[0] for parts in written} == {"egfr-dls.toml", "service.log", "root", "victim"}
     ledger = {"ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"}
-    ours = {"spool", "objects", "listener.lock", "service.lock", "site.key"} | ledger
+    ours = {"spool", "objects", "listeners", "service.lock", "site.key"} | ledger
     assert {parts[1] for parts in written if parts[0] == "root"} <= ours
     (report,) = pacs.reports(study_uid(70))
     assert report.dataset.PatientID == "../victim"

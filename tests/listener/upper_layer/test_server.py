@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import socket
 import struct
 import threading
@@ -14,8 +15,12 @@ import pytest
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.study import StudyState
+from listener.admission import Admission
+from listener.upper_layer.connection import Node as ServerNode
+from listener.upper_layer.server import Server, bind
 from tests.builders import STUDY_UID, ct_slices
-from tests.listener.nodes import Node, node_settings, running, until
+from tests.listener.nodes import LIMIT_SECONDS, Node, node_settings, running, until
+from tests.listener.wire import Kept, listener_settings
 
 
 def test_an_unknown_calling_ae_title_is_rejected(node: Node) -> None:
@@ -191,3 +196,23 @@ def test_a_port_that_is_taken_is_a_configuration_error(node: Node, tmp_path: Pat
     taken = node_settings(tmp_path / "other", listener={"port": node.port})
     with pytest.raises(ConfigurationError, match=r"listener\.port"), running(taken):
         pass
+
+
+def test_a_receiver_that_was_forked_knows_that_it_accepts() -> None:
+    """A fork marks every thread that was made before as ended, also one that has not started."""
+    settings = listener_settings()
+    server = Server(bind(settings), ServerNode(settings, Admission(settings, lambda: 1 << 40, 0), Kept()))
+    context = multiprocessing.get_context("fork")
+    heard: Any = context.Queue()
+
+    def receive() -> None:
+        server.start()
+        server.check()
+        heard.put(server.drain(0))
+
+    receiver = context.Process(target=receive)
+    receiver.start()
+    receiver.join(LIMIT_SECONDS)
+    assert receiver.exitcode == 0
+    assert heard.get(timeout=LIMIT_SECONDS) == 0
+    server.drain(0)
