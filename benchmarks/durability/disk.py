@@ -137,16 +137,28 @@ def _settled(pid: int) -> tuple[int, int]:
     seen = [(-1, -1)]
 
     def same_again() -> bool:
-        seen.append((_entries(pid, "fd"), _entries(pid, "task")))
+        seen.append((_descriptors(pid), _threads(pid)))
         return len(seen) > 5 and len(set(seen[-5:])) == 1  # the indexer opens and closes
 
     wait_until(same_again, "nothing more changes", seconds=SETTLE_SECONDS, every_seconds=0.2)
     return seen[-1]
 
 
-def _entries(pid: int, kind: str) -> int:
-    """Count what a process and its children have of something (proc(5))."""
-    return sum(1 for process in tree(pid) for _ in Path(f"/proc/{process}/{kind}").iterdir())
+def _descriptors(pid: int) -> int:
+    """Count the open files of a process and its children (proc(5)); not the ledger: a thread opens it at first need."""
+    opened = (fd for process in tree(pid) for fd in Path(f"/proc/{process}/fd").iterdir())
+    return sum(not _target(fd).name.startswith("ledger.sqlite") for fd in opened)
+
+
+def _target(descriptor: Path) -> Path:
+    try:
+        return descriptor.readlink()
+    except FileNotFoundError:  # closed since it was listed
+        return Path()
+
+
+def _threads(pid: int) -> int:
+    return sum(1 for process in tree(pid) for _ in Path(f"/proc/{process}/task").iterdir())
 
 
 def _unfilled(spool: Path) -> int:

@@ -70,7 +70,10 @@ def judge_ledger(tally: Tally, kept: Contents, indexed: Contents, rows: Mapping[
 
 def _rows(ledger: Path) -> Iterator[tuple[str, str, SpoolRef]]:
     with sqlite3.connect(ledger) as db:
-        for uid, sha256, *ref in db.execute('SELECT sop_instance_uid, sha256, segment, "offset", length FROM instance'):
+        for row in db.execute('SELECT sop_instance_uid, sha256, segment, "offset", length FROM instance'):
+            if None in row:  # all are NOT NULL: the pages of a ledger whose syncs were lost do not fit each other
+                raise sqlite3.DatabaseError(f"the row of instance {row[0]} is damaged")
+            uid, sha256, *ref = row
             yield uid, sha256, SpoolRef(*ref)
 
 
