@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
+from egfr_dls.background import beside
 from egfr_dls.errors import ConfigurationError, TemporaryFailureError
 from egfr_dls.ledger import Ledger, Tx, jobs, studies
 from egfr_dls.ledger.jobs import Effect, Job, LeaseLostError
@@ -89,8 +90,7 @@ def _fail(tx: Tx, job: Job, error: Exception, clock: Clock) -> None:
     get_logger().error("job_dead", kind=job.kind, attempts=job.attempts, **error_fields(error))
 
 
-@contextmanager
-def _heartbeat(ledger: Ledger, job: Job, clock: Clock) -> Iterator[None]:
+def _heartbeat(ledger: Ledger, job: Job, clock: Clock) -> AbstractContextManager[None]:
     done = threading.Event()
 
     def beat() -> None:
@@ -103,10 +103,4 @@ def _heartbeat(ledger: Ledger, job: Job, clock: Clock) -> Iterator[None]:
             except TemporaryFailureError as error:
                 get_logger().warning("heartbeat_failed", kind=job.kind, **error_fields(error))
 
-    thread = threading.Thread(target=beat, name=f"heartbeat-{job.kind}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return beside(f"heartbeat-{job.kind}", beat, done.set)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from egfr_dls.background import beside
 from egfr_dls.spool import layout
 from egfr_dls.spool.recycling import READY_SEGMENTS
 from egfr_dls.telemetry import error_fields, get_logger
@@ -45,16 +46,9 @@ class Filler:
         self._spare_bytes = spare_bytes
         self._stop = threading.Event()
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """Fill in a thread."""
-        thread = threading.Thread(target=self._run, name="filler")
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            thread.join()
+        return beside("filler", self._run, self._stop.set)
 
     def fill(self) -> None:
         """Fill what is missing; return early when something is appended."""

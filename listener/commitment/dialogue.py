@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 
+from egfr_dls.background import beside
 from egfr_dls.ledger import Ledger, commitments
 from egfr_dls.ledger.commitments import DueReport
 from egfr_dls.telemetry import error_fields, get_logger
@@ -77,17 +78,13 @@ class CommitmentDialogue:
         """What to put into the dispatch table."""
         return {Command.N_ACTION_RQ: self._asked, Command.N_EVENT_REPORT_RSP: self._answered}
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """Report until the block ends."""
-        thread = threading.Thread(target=self._run, name="commitment-dialogue")
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop = True
-            self._wake.set()
-            thread.join()
+        return beside("commitment-dialogue", self._run, self._end)
+
+    def _end(self) -> None:
+        self._stop = True
+        self._wake.set()
 
     def _asked(self, message: Message, channel: Channel) -> None:
         """Answer an N-ACTION-RQ; success only when the spool has synced it."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
+from egfr_dls.background import beside
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, commitments
 from egfr_dls.ledger.commitments import DueReport
@@ -56,16 +57,9 @@ class Reporter:
         self._stop = threading.Event()
         self._busy: set[str] = set()  # calling AE titles of requesters that are being reported to
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """Send in threads; at the end, the reports in hand are finished."""
-        thread = threading.Thread(target=self._run, name="commitment-reporter")
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            thread.join()
+        return beside("commitment-reporter", self._run, self._stop.set)
 
     def report_due(self, pool: ThreadPoolExecutor) -> None:
         """Hand what is due now to senders, requester by requester."""

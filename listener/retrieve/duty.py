@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Set
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from egfr_dls.background import beside
 from egfr_dls.biomarkers import enabled_rules
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import instances, retrievals, studies
@@ -52,25 +53,19 @@ class Retriever:
         self._name = name
         self._clock = clock
         self._stop = threading.Event()
-        reception = Reception(store.spool, settings.storage.min_free_bytes)
-        self._asker = Asker(settings.listener.ae_title, reception, self._stop)
+        self._reception = Reception(store.spool, settings.storage.min_free_bytes)
+        self._asker = Asker(settings.listener.ae_title, self._reception, self._stop)
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """Ask in a thread; at the end, what is under way is broken off."""
-        thread = threading.Thread(target=self._run, name="retriever")
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            thread.join()
+        return beside("retriever", self._run, self._stop.set)
 
     def _run(self) -> None:
         freed = False
         with self._ledger.changes() as changes:
             while not self._stop.is_set():
                 try:
+                    self._reception.try_again()
                     freed = freed or self._free()
                     while not self._stop.is_set() and self._work_one():
                         pass

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.inference.packages import network, write_package
+from tests.system.orthanc import NetworkNamespace, Orthanc, network_namespace, running_orthanc
 from tests.system.pacs import ScriptedPacs, running_pacs
 from tests.system.service import Service, running_service, service_sections
 
@@ -33,4 +35,20 @@ def service(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path, pacs: S
     """A service for a module's tests, each with studies of its own; it must drain in order at the end."""
     folder = tmp_path_factory.mktemp("service")
     with running_service(folder, service_sections(folder, tiny_models, pacs.port)) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace() -> Iterator[NetworkNamespace]:
+    """A network of its own for one test."""
+    if os.geteuid() != 0:
+        pytest.skip("orthanc: needs root, to make a network namespace")
+    with network_namespace() as made:
+        yield made
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path, namespace: NetworkNamespace) -> Iterator[Orthanc]:
+    """An Orthanc that sends nothing by itself, and lets every node that it knows query and retrieve."""
+    with running_orthanc(tmp_path / "orthanc", namespace) as running:
         yield running

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from tests.system.orthanc import (
     NODE_PORT,
     NetworkNamespace,
     Orthanc,
-    network_namespace,
-    running_orthanc,
 )
 from tests.system.service import NODE, SCANNER, Service, running_service, service_sections
 from tests.system.study_data import of_modality, small_study
@@ -54,22 +51,6 @@ def test_killed_between_answer_and_report_the_next_run_reports(tmp_path: Path, t
         assert requester.heard.empty()
     assert (heard.event_type, heard.transaction_uid, heard.failed) == (2, "1.2.3.4", {"1.2.3": 0x0112})
     assert sorted(heard.committed) == sorted(str(ds.SOPInstanceUID) for ds in ct)
-
-
-@pytest.fixture
-def namespace() -> Iterator[NetworkNamespace]:
-    """A network of its own for one test."""
-    if os.geteuid() != 0:
-        pytest.skip("orthanc: needs root, to make a network namespace")
-    with network_namespace() as made:
-        yield made
-
-
-@pytest.fixture
-def orthanc(tmp_path: Path, namespace: NetworkNamespace) -> Iterator[Orthanc]:
-    """An Orthanc that sends nothing by itself."""
-    with running_orthanc(tmp_path / "orthanc", namespace) as running:
-        yield running
 
 
 @pytest.mark.orthanc

@@ -11,7 +11,7 @@ import pytest
 from egfr_dls.errors import ExitCode
 from egfr_dls.store import open_spool
 from egfr_dls.study import ReceivedInstance, StudyState
-from tests.egfr_dls.spool.object_storage import BUCKET, CREDENTIALS, S3Server, running_server
+from tests.egfr_dls.spool.object_storage import BUCKET, S3Server, server_with_credentials
 from tests.system.pacs import ScriptedPacs
 from tests.system.scanner import association, send_whole, store
 from tests.system.service import Service, running_service, service_sections
@@ -23,9 +23,7 @@ pytestmark = pytest.mark.system
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server, and credentials for it in the environment of what is started."""
-    with pytest.MonkeyPatch.context() as environment, running_server(tmp_path_factory.mktemp("s3")) as server:
-        for name, value in CREDENTIALS.items():
-            environment.setenv(name, value)
+    with server_with_credentials(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 

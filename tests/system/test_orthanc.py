@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,6 @@ from tests.system.orthanc import (
     NODE_PORT,
     NetworkNamespace,
     Orthanc,
-    network_namespace,
     running_orthanc,
 )
 from tests.system.scanner import send_whole
@@ -42,22 +39,6 @@ AUTOROUTE = REPOSITORY / "deploy" / "orthanc" / "egfr-autoroute.lua"
 REAL_STUDY = "petct_lung_acrin042"
 REAL_INSTANCES = 412
 RESULT_MODALITIES = ("SR", "SEG", "OT")
-
-
-@pytest.fixture
-def namespace() -> Iterator[NetworkNamespace]:
-    """A network of its own for one test."""
-    if os.geteuid() != 0:
-        pytest.skip("orthanc: needs root, to make a network namespace")
-    with network_namespace() as made:
-        yield made
-
-
-@pytest.fixture
-def orthanc(tmp_path: Path, namespace: NetworkNamespace) -> Iterator[Orthanc]:
-    """An Orthanc that sends nothing by itself."""
-    with running_orthanc(tmp_path / "orthanc", namespace) as running:
-        yield running
 
 
 @pytest.mark.dcmtk

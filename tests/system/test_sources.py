@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,30 +18,12 @@ from tests.system.orthanc import (
     NODE_PORT,
     NetworkNamespace,
     Orthanc,
-    network_namespace,
-    running_orthanc,
 )
 from tests.system.scanner import send_whole
 from tests.system.service import SCANNER, running_service, service_sections
 from tests.system.study_data import of_modality, small_study, study_uid
 
 pytestmark = [pytest.mark.system, pytest.mark.orthanc]
-
-
-@pytest.fixture
-def namespace() -> Iterator[NetworkNamespace]:
-    """A network of its own for one test."""
-    if os.geteuid() != 0:
-        pytest.skip("orthanc: needs root, to make a network namespace")
-    with network_namespace() as made:
-        yield made
-
-
-@pytest.fixture
-def orthanc(tmp_path: Path, namespace: NetworkNamespace) -> Iterator[Orthanc]:
-    """An Orthanc that sends nothing by itself, and lets every node that it knows query and retrieve."""
-    with running_orthanc(tmp_path / "orthanc", namespace) as running:
-        yield running
 
 
 def sections(folder: Path, models: Path, **source: object) -> dict[str, Any]:

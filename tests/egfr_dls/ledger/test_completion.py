@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from sqlalchemy import update
 
 from egfr_dls import settings as configuration
 from egfr_dls.findings import PatientFinding, StudyFindings
-from egfr_dls.ledger import Ledger, Tx, arrivals, completion, deliveries, jobs, results, studies
+from egfr_dls.ledger import Tx, arrivals, completion, deliveries, jobs, results, studies
 from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.ledger.deliveries import DeliveryState
 from egfr_dls.ledger.results import BuiltObject
@@ -32,13 +31,10 @@ PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
 
 
 @pytest.fixture
-def tx(tmp_path: Path) -> Iterator[Tx]:
+def tx(tx: Tx) -> Tx:
     """An open transaction on a ledger that knows a study of one instance."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    with ledger.begin() as opened:
-        receive(opened, "1.2.1.1")
-        yield opened
-    ledger.close()
+    receive(tx, "1.2.1.1")
+    return tx
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import literal, select, text
 
-from egfr_dls.ledger import Ledger, Tx, deliveries, results, studies
+from egfr_dls.ledger import Tx, deliveries, results, studies
 from egfr_dls.ledger.deliveries import TRANSITIONS, DeliveryState
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.ledger.schema import built_object, delivery
@@ -20,20 +19,17 @@ OPERATE = Path(__file__).parents[3] / "docs" / "how-to" / "operate.md"
 
 
 @pytest.fixture
-def tx(tmp_path: Path) -> Iterator[Tx]:
+def tx(tx: Tx) -> Tx:
     """A transaction on a ledger with two studies, "1" and "2", whose SEG, pages and report are queued for one PACS."""
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
-    with ledger.begin() as opened:
-        for study in ("1", "2"):
-            studies.ensure(opened, study, b"key", NOW)
-            findings = results.add_findings(opened, study, "pet_ct_egfr", study, "{}", "e", NOW)
-            assert findings is not None
-            built = [BuiltObject(f"{study}.{k}", "9", "8", "7", k, f"sha-{study}-{k}", NOW) for k in KINDS]
-            results.add_objects(opened, findings, study, built)
-            deliveries.queue(opened, [b.sop_instance_uid for b in built], "pacs", NOW)
-        deliveries.claim_destination(opened, "pacs", "w", NOW, 1.0)
-        yield opened
-    ledger.close()
+    for study in ("1", "2"):
+        studies.ensure(tx, study, b"key", NOW)
+        findings = results.add_findings(tx, study, "pet_ct_egfr", study, "{}", "e", NOW)
+        assert findings is not None
+        built = [BuiltObject(f"{study}.{k}", "9", "8", "7", k, f"sha-{study}-{k}", NOW) for k in KINDS]
+        results.add_objects(tx, findings, study, built)
+        deliveries.queue(tx, [b.sop_instance_uid for b in built], "pacs", NOW)
+    deliveries.claim_destination(tx, "pacs", "w", NOW, 1.0)
+    return tx
 
 
 KINDS = ("roi", "pages", "report")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,15 +21,6 @@ ENTRY = ReceivedInstance(
     "1.2.840.10008.5.1.4.1.1.2", "1.2.1.1", STUDY, "1.2.1", "CT", "1.2.840.10008.1.2.1", "SCANNER", "EGFR_DLS", "127.0.0.1", "a",
     AT, "1.9",
 )  # fmt: skip
-
-
-@pytest.fixture
-def tx(tmp_path: Path) -> Iterator[Tx]:
-    """An open transaction on an empty ledger."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    with ledger.begin() as opened:
-        yield opened
-    ledger.close()
 
 
 def add(tx: Tx, sha256: str = "d1", *, second: int = 0, own: bool = False, **changes: Any) -> None:

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from egfr_dls.ledger import Ledger, Tx, patients, results, studies
+from egfr_dls.ledger import Tx, patients, results, studies
 from egfr_dls.ledger.patients import MAX_EARLIER, PatientStudy, patient_key
 
 KEY = b"k" * 32
 BIOMARKER = "pet_ct_egfr"
 WHO = patient_key(KEY, "4711", "SITE")
-
-
-@pytest.fixture
-def tx(tmp_path: Path) -> Iterator[Tx]:
-    """A transaction over an empty ledger."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    with ledger.begin() as opened:
-        yield opened
-    ledger.close()
 
 
 def result(tx: Tx, study: str, date: str, document: str, *, who: str = WHO, time: str = "") -> None:

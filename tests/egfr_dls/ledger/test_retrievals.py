@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from egfr_dls.ledger import Ledger, Tx, retrievals, studies
+from egfr_dls.ledger import Tx, retrievals, studies
 from egfr_dls.ledger.retrievals import ATTEMPTS, DueRetrieval, FetchedSeries
 from egfr_dls.study import StudyState
 
@@ -18,14 +15,11 @@ CT = FetchedSeries("1.2.3.1", "CT", "pacs", 7)
 
 
 @pytest.fixture
-def tx(tmp_path: Path) -> Iterator[Tx]:
+def tx(tx: Tx) -> Tx:
     """A transaction over a ledger with one study that two sources are to be asked about."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    with ledger.begin() as opened:
-        studies.ensure(opened, STUDY, b"k" * 32, NOW)
-        retrievals.ask(opened, STUDY, SOURCES, NOW)
-        yield opened
-    ledger.close()
+    studies.ensure(tx, STUDY, b"k" * 32, NOW)
+    retrievals.ask(tx, STUDY, SOURCES, NOW)
+    return tx
 
 
 def claimed(tx: Tx, now: float = NOW) -> DueRetrieval:

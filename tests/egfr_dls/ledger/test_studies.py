@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from egfr_dls.errors import UsageError
-from egfr_dls.ledger import Ledger, Tx, studies
+from egfr_dls.ledger import Tx, studies
 from egfr_dls.study import TRANSITIONS, StudyState
 
 STUDY = "1.2"
 
 
 @pytest.fixture
-def tx(tmp_path: Path) -> Iterator[Tx]:
+def tx(tx: Tx) -> Tx:
     """An open transaction on a ledger that knows one study, first seen at 10 s."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    with ledger.begin() as opened:
-        studies.ensure(opened, STUDY, b"key", 10.0)
-        yield opened
-    ledger.close()
+    studies.ensure(tx, STUDY, b"key", 10.0)
+    return tx
 
 
 def put(tx: Tx, state: StudyState) -> None:

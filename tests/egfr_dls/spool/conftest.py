@@ -9,7 +9,7 @@ import pytest
 
 from egfr_dls.spool import DirectorySpool
 from tests.egfr_dls.spool.entries import LISTENER, SEGMENT_BYTES
-from tests.egfr_dls.spool.object_storage import CREDENTIALS, S3Server, running_server
+from tests.egfr_dls.spool.object_storage import S3Server, server_with_credentials
 
 
 @pytest.fixture
@@ -29,7 +29,5 @@ def spool(root: Path) -> Iterator[DirectorySpool]:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server for all tests, each with keys of its own."""
-    with pytest.MonkeyPatch.context() as environment, running_server(tmp_path_factory.mktemp("s3")) as server:
-        for name, value in CREDENTIALS.items():
-            environment.setenv(name, value)
+    with server_with_credentials(tmp_path_factory.mktemp("s3")) as server:
         yield server

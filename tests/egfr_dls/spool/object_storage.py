@@ -128,3 +128,12 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server_with_credentials(folder: Path) -> Iterator[S3Server]:
+    """Run a server, with credentials for it in the environment of this process and of what it starts."""
+    with pytest.MonkeyPatch.context() as environment, running_server(folder) as server:
+        for name, value in CREDENTIALS.items():
+            environment.setenv(name, value)
+        yield server
