@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import time
-import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
+
+from zlib_ng.zlib_ng import crc32
 
 from egfr_dls.spool import layout, record
 from egfr_dls.spool.bucket import Bucket, BucketError
@@ -67,7 +68,7 @@ def read_payload(bucket: Bucket, ref: SpoolRef) -> bytes:
     whole = b"".join(file.pieces(0, ref.length + record.HEAD_BYTES))
     payload, head = memoryview(whole)[: ref.length], whole[ref.length :]
     generation = layout.generation_of(Path(ref.segment))
-    if not record.is_head(head, generation, ref.length) or not record.is_intact(head, zlib.crc32(payload)):
+    if not record.is_head(head, generation, ref.length) or not record.is_intact(head, crc32(payload)):
         raise SpoolReadError(f"spool object {file.key} is not what was stored")
     return bytes(payload)
 

@@ -17,11 +17,12 @@ from __future__ import annotations
 import json
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+
+from zlib_ng.zlib_ng import crc32
 
 from egfr_dls.spool.contract import AssociationEnded, Bytes, CommitmentRequested, Entry
 from egfr_dls.study import ReceivedInstance
@@ -75,7 +76,7 @@ def head(entry: Entry, generation: int, payload_bytes: int, payload_crc: int) ->
         raise ValueError(f"record header of {len(header)} bytes; needed: {MAX_HEADER_BYTES} at most")
     leading = _LEADING.pack(MAGIC, generation, len(header), payload_bytes)
     padded = header.ljust(MAX_HEADER_BYTES, b"\0")
-    return leading + _CRC.pack(zlib.crc32(padded, zlib.crc32(leading, payload_crc))) + padded
+    return leading + _CRC.pack(crc32(padded, crc32(leading, payload_crc))) + padded
 
 
 def decode(header: bytes) -> Entry:
@@ -102,7 +103,7 @@ def header_in(found: bytes) -> bytes:
 
 def is_intact(found: bytes, payload_crc: int) -> bool:
     """Return whether this head and a payload of this CRC-32 are what was written."""
-    whole = zlib.crc32(found[_HEADER_AT:], zlib.crc32(found[: _LEADING.size], payload_crc))
+    whole = crc32(found[_HEADER_AT:], crc32(found[: _LEADING.size], payload_crc))
     return _CRC.pack(whole) == found[_LEADING.size : _HEADER_AT]
 
 
@@ -161,6 +162,6 @@ def _payload_crc(fd: int, at: int, length: int, buffer: memoryview) -> int | Non
         read = os.preadv(fd, [buffer[: end - at]], at)
         if not read:
             return None
-        crc = zlib.crc32(buffer[:read], crc)
+        crc = crc32(buffer[:read], crc)
         at += read
     return crc

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import sys
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -33,6 +32,8 @@ from io import RawIOBase
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from zlib_ng.zlib_ng import crc32
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.spool import layout, record
@@ -127,7 +128,7 @@ class S3Spool:
         length = crc = 0
         for part in parts:
             length += len(part)
-            crc = zlib.crc32(part, crc)
+            crc = crc32(part, crc)
         with self._writing().one() as lane:
             head = record.head(entry, lane.generation, length, crc)
             number = lane.next_number()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from zlib_ng.zlib_ng import crc32
 
 from egfr_dls.spool import layout, record
 from egfr_dls.spool.contract import Bytes, Entry, SpoolWriteError
@@ -44,7 +45,7 @@ class Segment:
         length = crc = 0
         for part in parts:
             length += len(part)
-            crc = zlib.crc32(part, crc)
+            crc = crc32(part, crc)
         head = record.head(entry, self._generation, length, crc)
         _write(self._fd, [head, *parts], self.tail)
         return self._written_to(self.payload_at, length, sync=sync)

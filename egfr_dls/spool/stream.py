@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+
+from zlib_ng.zlib_ng import crc32
 
 from egfr_dls.spool.contract import Bytes, Entry, SpoolWriteError
 from egfr_dls.spool.pool import SegmentPool
@@ -29,7 +30,7 @@ class StreamedRecord:
             raise self._failed(segment, error) from error
         for part in parts:
             self._length += len(part)
-            self._crc = zlib.crc32(part, self._crc)
+            self._crc = crc32(part, self._crc)
 
     def commit(self, entry: Entry) -> SpoolRef:
         """Write the head and sync; durable on return."""

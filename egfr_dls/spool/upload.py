@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+
+from zlib_ng.zlib_ng import crc32
 
 from egfr_dls.spool import record
 from egfr_dls.spool.bucket import PART_BYTES, Bucket, BucketError
@@ -35,7 +36,7 @@ class StreamedObject:
         for part in parts:
             self._gathered += part
             self._length += len(part)
-            self._crc = zlib.crc32(part, self._crc)
+            self._crc = crc32(part, self._crc)
         if len(self._gathered) >= PART_BYTES:
             try:
                 self._send(lane)
