@@ -83,7 +83,7 @@ def _evidence(slices: int) -> LesionEvidence:
 
 
 def _built(case: Case) -> tuple[ReportObject, ...]:
-    return build_objects(case.findings, case.evidence, case.sources, NOW, case.revision, case.options)
+    return tuple(build_objects(case.findings, case.evidence, case.sources, NOW, case.revision, case.options))
 
 
 def _parts(case: Case) -> dict[str, Callable[[], Any]]:

@@ -22,7 +22,7 @@ from rich.console import Console
 from egfr_dls import demo_network, settings, stages
 from egfr_dls.errors import EgfrDlsError
 from egfr_dls.findings import ObjectEntry, StudyFindings
-from egfr_dls.ledger import Ledger, results, studies
+from egfr_dls.ledger import Ledger, Tx, deliveries, jobs, results, studies
 from egfr_dls.objectstore import write_atomically
 from egfr_dls.study import StudyState
 
@@ -125,7 +125,8 @@ def _wait_for_result(loaded: settings.Settings, log: Path) -> StudyFindings:
             with ledger.read() as tx:
                 found = next((row for row in studies.listed(tx) if row.state in ENDS), None)
                 row = None if found is None else results.newest(tx, found.study_instance_uid)
-            if found is not None:
+                waits = found is not None and _has_more_to_come(tx, found.study_instance_uid)
+            if found is not None and not waits:
                 if row is not None and found.state == StudyState.DELIVERED:
                     return StudyFindings.from_json(row.document)
                 raise EgfrDlsError(f"the study ended as {found.state}; the service's log is {log}")
@@ -133,6 +134,11 @@ def _wait_for_result(loaded: settings.Settings, log: Path) -> StudyFindings:
     finally:
         ledger.close()
     raise EgfrDlsError(f"no report came back within {LIMIT_SECONDS:.0f} s; the service's log is {log}")
+
+
+def _has_more_to_come(tx: Tx, study_instance_uid: str) -> bool:
+    """Whether pages are being drawn or sent: they come behind the report."""
+    return jobs.anything_left(tx, study_instance_uid) or deliveries.anything_left(tx, study_instance_uid)
 
 
 def _received(out: Path) -> list[tuple[ObjectEntry, Dataset]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import string
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,8 +43,10 @@ def build_objects(
     content_datetime: datetime,
     revision: Revision,
     options: ReportOptions,
-) -> tuple[ReportObject, ...]:
-    """Return the objects of one report in the order in which they are sent: SEG, pages, structured report.
+) -> Iterator[ReportObject]:
+    """Yield the objects of one report in the order in which they are sent: SEG, structured report, pages.
+
+    Each is made when it is asked for: the report need not wait for pictures that it does not point at.
 
     Parameters
     ----------
@@ -54,12 +57,15 @@ def build_objects(
     """
     context = ReportContext(findings, evidence, sources, content_datetime, revision, options)
     roi = segmentation(context) if context.scored else None
-    pages = page_images(context) if options.pages else None
-    report = score_report(context, roi) if context.scored else refusal_report(context)
-    built = {"roi": roi, "pages": pages, "report": report}
-    return tuple(
-        ReportObject(kind, ds, ds.SOPClassUID, ds.SOPInstanceUID) for kind, ds in built.items() if ds is not None
-    )
+    if roi is not None:
+        yield _made("roi", roi)
+    yield _made("report", score_report(context, roi) if context.scored else refusal_report(context))
+    if options.pages:
+        yield _made("pages", page_images(context))
+
+
+def _made(kind: str, ds: Dataset) -> ReportObject:
+    return ReportObject(kind, ds, ds.SOPClassUID, ds.SOPInstanceUID)
 
 
 def prepare() -> None:

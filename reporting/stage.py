@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -17,11 +18,11 @@ from egfr_dls import job_loop
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import StudyFindings
 from egfr_dls.job_loop import Clock
-from egfr_dls.ledger import Tx, deliveries, instances, results, studies
+from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies
 from egfr_dls.ledger.deliveries import DEMONSTRATION
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.ledger.results import BuiltObject
-from egfr_dls.settings import Destination, Settings
+from egfr_dls.settings import Settings
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import SpoolRef
 from egfr_dls.telemetry import get_logger
@@ -45,7 +46,7 @@ class ReportHandler:
         self._options = ReportOptions(settings.reporting.pages, settings.reporting.indeterminate_band)
 
     def handle(self, job: Job) -> Effect:
-        """Build and keep the objects; return what to write: the objects and their deliveries."""
+        """Build and keep the objects; return what to write of those behind the report, which is sent while they are made."""
         with self._store.ledger.read() as tx:
             row = results.by_id(tx, job.payload["findings_id"])
         found = StudyFindings.from_json(row.document)
@@ -54,12 +55,20 @@ class ReportHandler:
         key = self._key(job.study_instance_uid)
         with structlog.contextvars.bound_contextvars(study_key=key):
             started = time.perf_counter()
-            built = self._build(row, found)
-            get_logger().info("report_built", count=len(built), revision=row.revision, seconds=_since(started))
-        kept = [self._keep(made, row.content_at) for made in built]
-        return lambda tx: self._write(tx, row, found, kept)
+            objects = self._build(row, found)
+            kept = [self._keep(made, row.content_at) for made in _until_report(objects)]
+            with self._store.ledger.begin() as tx:
+                jobs.heartbeat(tx, job, self._clock())  # what is sent has to be this job's
+                self._write(tx, row, found, kept)
+            for destination in self._kept_from(found):
+                get_logger().error("delivery_parked", study_key=key, destination=destination, reason=DEMONSTRATION)
+            get_logger().info("report_built", count=len(kept), revision=row.revision, seconds=_since(started))
+            started = time.perf_counter()
+            pictures = [self._keep(made, row.content_at) for made in objects]
+            get_logger().info("pictures_built", count=len(pictures), seconds=_since(started))
+        return lambda tx: self._write(tx, row, found, pictures)
 
-    def _build(self, row: Row[Any], found: StudyFindings) -> tuple[ReportObject, ...]:
+    def _build(self, row: Row[Any], found: StudyFindings) -> Iterator[ReportObject]:
         evidence = EvidenceImages.from_bytes(self._store.objects.get(row.evidence))
         return build_objects(
             found,
@@ -112,19 +121,19 @@ class ReportHandler:
     def _write(self, tx: Tx, row: Row[Any], found: StudyFindings, kept: list[BuiltObject]) -> None:
         results.add_objects(tx, row.id, row.study_instance_uid, kept)
         uids = [made.sop_instance_uid for made in kept]
+        kept_from = self._kept_from(found)
         for destination in self._settings.destinations:
-            reason = DEMONSTRATION if self._must_stay_here(found, destination) else ""
+            reason = DEMONSTRATION if destination.name in kept_from else ""
             deliveries.queue(tx, uids, destination.name, self._clock(), parked_reason=reason)
-            if reason:
-                key = self._key(row.study_instance_uid)
-                get_logger().error("delivery_parked", study_key=key, destination=destination.name, reason=reason)
 
     def _key(self, study_instance_uid: str) -> str:
         return studies.study_key(self._store.site_key, study_instance_uid)
 
-    def _must_stay_here(self, found: StudyFindings, destination: Destination) -> bool:
-        allowed = self._settings.inference.allow_demonstration_models
-        return found.demonstration and not allowed and not is_loopback(destination.host)
+    def _kept_from(self, found: StudyFindings) -> list[str]:
+        """Return the destinations outside this machine where a demonstration network's result may not go."""
+        if not found.demonstration or self._settings.inference.allow_demonstration_models:
+            return []
+        return [destination.name for destination in self._settings.destinations if not is_loopback(destination.host)]
 
 
 def is_loopback(host: str) -> bool:
@@ -156,6 +165,14 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
             stop.set()
             for thread in senders:
                 thread.join()
+
+
+def _until_report(objects: Iterator[ReportObject]) -> Iterator[ReportObject]:
+    """Yield up to the report, which is the last, and leave the rest to whoever asks next."""
+    for made in objects:
+        yield made
+        if made.kind == "report":
+            return
 
 
 def _since(started: float) -> float:

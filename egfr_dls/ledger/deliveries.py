@@ -273,6 +273,11 @@ def report_arrived(tx: Tx, study_instance_uid: str, required: Iterable[str]) -> 
     return bool(wanted) and all(states.get(name) in END_STATES for name in wanted)
 
 
+def anything_left(tx: Tx, study_instance_uid: str) -> bool:
+    """Whether something of a study waits for being sent."""
+    return any(row.state in WAITING for row in of_study(tx, study_instance_uid))
+
+
 def claim_destination(tx: Tx, name: str, sender: str, now: float, lease_seconds: float) -> str | None:
     """Take or renew the sender lease of a destination.
 

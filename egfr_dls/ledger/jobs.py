@@ -60,6 +60,9 @@ class Job:
     payload: dict[str, Any]
 
 
+_UNFINISHED = (JobState.READY, JobState.LEASED)
+
+
 class LeaseLostError(Exception):
     """Somebody else owns the job now; what was computed is discarded."""
 
@@ -145,6 +148,12 @@ def reopen(tx: Tx, dedup: str, now: float) -> None:
 def state(tx: Tx, dedup: str) -> JobState:
     """Return where the job with this dedup key stands."""
     return JobState(tx.execute(select(job.c.state).where(job.c.dedup == dedup)).scalar_one())
+
+
+def anything_left(tx: Tx, study_instance_uid: str) -> bool:
+    """Whether a study has a job that is ready or being worked on."""
+    left = select(job.c.id).where(job.c.study_instance_uid == study_instance_uid, job.c.state.in_(_UNFINISHED))
+    return tx.execute(left.limit(1)).first() is not None
 
 
 def bury(tx: Tx, claimed: Job, error_class: str) -> None:

@@ -10,6 +10,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.schema import built_object, findings
+from egfr_dls.uids import OBJECT_KINDS
+
+_SEND_ORDER = {kind: order for order, kind in enumerate(OBJECT_KINDS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ def add_findings(
 
 
 def add_objects(tx: Tx, findings_id: int, study_instance_uid: str, objects: list[BuiltObject]) -> None:
-    """Enter built objects in their order of sending."""
-    for order, made in enumerate(objects):
+    """Enter built objects; those that are there already stay as they are."""
+    for made in objects:
         tx.execute(
             upsert(built_object)
             .values(
@@ -82,7 +85,7 @@ def add_objects(tx: Tx, findings_id: int, study_instance_uid: str, objects: list
                 sop_class_uid=made.sop_class_uid,
                 transfer_syntax_uid=made.transfer_syntax_uid,
                 kind=made.kind,
-                send_order=order,
+                send_order=_SEND_ORDER[made.kind],
                 sha256=made.sha256,
                 series_at=made.series_at,
             )

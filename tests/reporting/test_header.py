@@ -141,7 +141,7 @@ def test_kinds_have_fixed_series_and_numbers() -> None:
     for kind, ds in read_back(case).items():
         expected = series_uid(case.findings.study_instance_uid, "pet_ct_egfr", kind, demonstration=False)
         assert ds.SeriesInstanceUID == expected
-    assert [int(ds.SeriesNumber) for ds in read_back(case).values()] == [9001, 9002, 9000]
+    assert [int(ds.SeriesNumber) for ds in read_back(case).values()] == [9001, 9000, 9002]
 
 
 def test_every_object_of_a_demonstration_network_says_so_and_has_its_own_series() -> None:
@@ -152,9 +152,9 @@ def test_every_object_of_a_demonstration_network_says_so_and_has_its_own_series(
         assert "DEMONSTRATION" not in other.SeriesDescription
 
 
-def test_the_send_order_is_seg_pages_report() -> None:
-    assert list(scored().with_pages().build()) == ["roi", "pages", "report"]
-    assert list(refused().with_pages().build()) == ["pages", "report"]
+def test_the_send_order_is_seg_report_pages() -> None:
+    assert list(scored().with_pages().build()) == ["roi", "report", "pages"]
+    assert list(refused().with_pages().build()) == ["report", "pages"]
     assert list(refused().build()) == ["report"]
 
 

@@ -73,7 +73,7 @@ def pass_time(work: Desk, sender: send.Sender, rounds: int, seconds: float = 400
 
 def test_objects_go_in_order_in_one_association_and_the_study_is_delivered(work: Desk, pacs: ScriptedPacs) -> None:
     assert work.send() == 3
-    assert pacs.uids() == [ROI, PAGES, REPORT]
+    assert pacs.uids() == [ROI, REPORT, PAGES]
     assert pacs.associations == 1
     assert work.states() == ALL_STORED
     assert work.study_state() is StudyState.DELIVERED
@@ -150,15 +150,15 @@ def test_tries_are_counted_per_answer(work: Desk, pacs: ScriptedPacs) -> None:
 
 
 def test_abort_in_the_middle_queues_again_and_sends_the_same_bytes(work: Desk, pacs: ScriptedPacs) -> None:
-    pacs.answers[PAGES] = [ABORT]
+    pacs.answers[REPORT] = [ABORT]
     work.send()
     rows = work.rows()
-    assert (rows["roi"].state, rows["pages"].state, rows["pages"].reason) == ("stored", "queued", "NO_ANSWER")
-    assert (rows["report"].state, rows["report"].attempts) == ("queued", 0)
+    assert (rows["roi"].state, rows["report"].state, rows["report"].reason) == ("stored", "queued", "NO_ANSWER")
+    assert (rows["pages"].state, rows["pages"].attempts) == ("queued", 0)
     work.now += 40
     work.send()
     assert work.states() == ALL_STORED
-    assert dict(pacs.received)[PAGES] == kept_data_set(work, 1, "pages")
+    assert dict(pacs.received)[REPORT] == kept_data_set(work, 1, "report")
 
 
 def test_report_waits_for_its_seg_and_for_nothing_else(work: Desk, pacs: ScriptedPacs) -> None:
@@ -292,8 +292,8 @@ def test_the_log_tells_only_what_was_written_with_the_attempts_made(tmp_path: Pa
             sender._settle(pages, deliveries.DeliveryState.QUEUED, None, "NO_ANSWER")  # stored by now
         assert [(e["event"], e["kind"], e["attempts"]) for e in events] == [
             ("delivery_not_accepted", "roi", 0),
-            ("delivery_stored", "pages", 1),
             ("delivery_parked", "report", 0),
+            ("delivery_stored", "pages", 1),
         ]
 
 
@@ -533,7 +533,7 @@ def test_sender_of_the_same_name_resumes_at_once(work: Desk, pacs: ScriptedPacs)
         deliveries.begin_attempt(tx, ROI, "pacs", work.now)  # and then SIGKILL
     assert work.states()["roi"] == "sent"
     assert work.send(work.sender(worker="reporter-1")) == 3
-    assert pacs.uids() == [ROI, PAGES, REPORT]
+    assert pacs.uids() == [ROI, REPORT, PAGES]
 
 
 def test_stopped_sender_gives_its_lease_back(work: Desk) -> None:
@@ -610,7 +610,7 @@ def test_disk_that_fails_in_the_middle_of_an_object_costs_the_association(
     original = Association.send_c_store
 
     def fails(assoc: Association, content: Path) -> object:
-        if dcmread(content).SOPInstanceUID == PAGES:
+        if dcmread(content).SOPInstanceUID == REPORT:
             raise OSError(5, "Input/output error")
         return original(assoc, content)
 
@@ -618,8 +618,8 @@ def test_disk_that_fails_in_the_middle_of_an_object_costs_the_association(
         patch.setattr(Association, "send_c_store", fails)
         assert work.send() == 2
     rows = work.rows()
-    assert (rows["pages"].state, rows["pages"].reason) == ("queued", "BYTES_UNREADABLE")
-    assert (rows["report"].state, rows["report"].attempts) == ("queued", 0)
+    assert (rows["report"].state, rows["report"].reason) == ("queued", "BYTES_UNREADABLE")
+    assert (rows["pages"].state, rows["pages"].attempts) == ("queued", 0)
     work.now += 40
     work.send()
     assert work.states() == ALL_STORED

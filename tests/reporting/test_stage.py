@@ -25,6 +25,8 @@ from egfr_dls.refusals import Remark
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import ReceivedInstance, StudyState
 from reporting import stage as reporting_stage
+from reporting.context import ReportContext
+from reporting.pages import page_images
 from reporting.stage import DEMONSTRATION, ReportHandler
 from tests.builders import STUDY_UID, ct_slices, pet_slices, to_part10
 from tests.listener.nodes import until
@@ -112,12 +114,52 @@ def found() -> StudyFindings:
 def test_objects_are_built_kept_and_queued_for_every_destination(make: Any) -> None:
     bench = make()
     row = bench.findings(found())
-    (event,) = bench.report()
-    assert (event["event"], event["count"], event["revision"]) == ("report_built", 2, 1)
+    built, pictures = bench.report()
+    assert (built["event"], built["count"], built["revision"]) == ("report_built", 2, 1)
+    assert (pictures["event"], pictures["count"]) == ("pictures_built", 0)
     objects = bench.objects(row)
     assert list(objects) == ["roi", "report"]  # the order of sending
     assert bench.deliveries() == {(k, d, "queued", "") for k in ("roi", "report") for d in ("here", "away")}
     assert {ds.StudyInstanceUID for ds in objects.values()} == {STUDY_UID}
+
+
+def test_report_is_sent_while_its_pages_are_drawn(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make(reporting={"pages": True})
+    bench.findings(found())
+    queued = []
+
+    def drawn(context: ReportContext) -> Dataset:
+        queued.append({kind for kind, *_ in bench.deliveries()})
+        return page_images(context)
+
+    monkeypatch.setattr("reporting.build.page_images", drawn)
+    events = bench.report()
+    assert queued == [{"roi", "report"}]
+    assert [(e["event"], e["count"]) for e in events] == [("report_built", 2), ("pictures_built", 1)]
+    assert bench.deliveries() == {(k, d, "queued", "") for k in ("roi", "report", "pages") for d in ("here", "away")}
+
+
+def test_a_drawing_that_fails_costs_the_pages_only(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make(reporting={"pages": True}, destinations=[HERE])
+    bench.findings(found())
+    monkeypatch.setattr("reporting.build.page_images", lambda _context: 1 / 0)
+    with structlog.testing.capture_logs() as events:
+        job_loop.run_one(bench.store.ledger, ReportHandler(bench.settings, bench.store), "reporter-1", lambda: NOW)
+    assert [e["event"] for e in events] == ["report_built", "job_dead"]
+    assert bench.deliveries() == {(k, "here", "queued", "") for k in ("roi", "report")}
+
+
+def test_worker_that_lost_its_lease_sends_nothing(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make()
+    bench.findings(found())
+    handler = ReportHandler(bench.settings, bench.store, lambda: NOW)
+    with bench.store.ledger.begin() as tx:
+        lost = jobs.claim(tx, "report", "reporter-1", NOW)
+        assert lost is not None
+        assert jobs.claim(tx, "report", "reporter-2", NOW + 2 * jobs.LEASE_SECONDS) is not None
+    with pytest.raises(jobs.LeaseLostError):
+        handler.handle(lost)
+    assert bench.deliveries() == set()
 
 
 def test_headers_are_read_without_the_pixels_behind_them(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Table, select
 
 from egfr_dls import settings, study_document
-from egfr_dls.ledger import Ledger, Tx, studies
+from egfr_dls.ledger import Ledger, Tx, deliveries, jobs, studies
 from egfr_dls.study import StudyState
 from tests.system.waiting import LIMIT_SECONDS, wait_until
 
@@ -102,6 +102,18 @@ class Service:
             seconds=seconds,
             context=lambda: f"{self.study(study_instance_uid)}\n{self.tail()}",
         )
+
+    def wait_until_all_is_sent(self, study_instance_uid: str, *, seconds: float = LIMIT_SECONDS) -> dict[str, Any]:
+        """Return the study's document once it is delivered and nothing of it is left to do: the pages come behind the report."""
+
+        def nothing_left() -> bool:
+            with self.ledger() as tx:
+                left = jobs.anything_left(tx, study_instance_uid) or deliveries.anything_left(tx, study_instance_uid)
+            return not left
+
+        self.wait_for_state(study_instance_uid, StudyState.DELIVERED, seconds=seconds)
+        wait_until(nothing_left, "everything is sent", seconds=seconds, context=self.tail)
+        return self.study(study_instance_uid)
 
     def cli(self, *arguments: str, code: int = 0) -> str:
         """Run `egfr-dls ARGUMENTS --config FILE` and return its standard output."""

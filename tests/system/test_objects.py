@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from egfr_dls.study import StudyState
 from tests.system.pacs import ScriptedPacs
 from tests.system.scanner import send_whole
 from tests.system.service import running_service, service_sections
@@ -27,11 +26,11 @@ def test_no_validator_finds_an_error_in_any_object_of_a_score_or_a_refusal(
     with running_service(tmp_path, sections) as service:
         send_whole(service.port, scored)
         send_whole(service.port, refused)
-        states = {n: service.wait_for_state(study_uid(n), StudyState.DELIVERED) for n in (1, 2)}
+        states = {n: service.wait_until_all_is_sent(study_uid(n)) for n in (1, 2)}
     assert states[1]["findings"]["status"] == "scored"
     assert states[2]["findings"]["status"] == "refused"
-    for number, kinds in ((1, ["pages", "report"]), (2, ["pages", "report"])):
-        assert sorted(d["kind"] for d in states[number]["deliveries"]) == kinds
+    for number, kinds in ((1, ["report", "pages"]), (2, ["report", "pages"])):
+        assert [d["kind"] for d in states[number]["deliveries"]] == kinds
         paths = [tmp_path / f"{number}-{i}.dcm" for i, _ in enumerate(pacs.of_study(study_uid(number)))]
         for path, request in zip(paths, pacs.of_study(study_uid(number)), strict=True):
             path.write_bytes(request.part10)

@@ -52,7 +52,7 @@ def test_a_real_study_sent_by_dcmtk_comes_back_as_report_region_and_pages(
     with running_service(folder, _sections(folder), prefix=namespace.prefix) as service:
         _storescu(namespace, shared_data / REAL_STUDY)
         uid = _only_study(service)
-        document = service.wait_for_state(uid, StudyState.DELIVERED, seconds=300)
+        document = service.wait_until_all_is_sent(uid, seconds=300)
         assert len(service.durable_instances()) == document["instances"] == REAL_INSTANCES
         assert "ROI_AMBIGUOUS" in {w["code"] for w in document["findings"]["warnings"]}
         assert {lesion["roi_source"] for lesion in document["findings"]["lesions"]} == {"proposed"}
@@ -75,7 +75,7 @@ def test_a_real_study_sent_by_dcmtk_comes_back_as_report_region_and_pages(
     with running_service(folder, sections, prefix=namespace.prefix) as service:
         service.cli("studies", "force", uid)
         wait_until(lambda: service.study(uid)["revision"] == 2, "the next revision", seconds=300, context=service.tail)
-        document = service.wait_for_state(uid, StudyState.DELIVERED, seconds=300)
+        document = service.wait_until_all_is_sent(uid, seconds=300)
         (lesion,) = document["findings"]["lesions"]
         assert lesion["roi_source"] == "stored_seg"
         assert lesion["suv_max"] == pytest.approx(42.22, abs=0.01)
@@ -102,7 +102,7 @@ def test_the_same_region_is_proposed_and_drawn_where_no_segmentation_was_sent(
         for series in sorted(images.iterdir()):
             _storescu(namespace, series.resolve())
         uid = _only_study(service)
-        document = service.wait_for_state(uid, StudyState.DELIVERED, seconds=300)
+        document = service.wait_until_all_is_sent(uid, seconds=300)
     assert "ROI_AMBIGUOUS" not in {w["code"] for w in document["findings"]["warnings"]}
     assert "ROI_PROPOSED" in {w["code"] for w in document["findings"]["warnings"]}
     lesion = document["findings"]["lesions"][0]
@@ -126,7 +126,7 @@ def test_orthanc_routes_a_study_to_the_node_and_the_report_is_not_routed_again(
         files = phantom_datasets(phantom, RoiKind.SEG)
         for ds in files.values():
             orthanc.post("/instances", to_part10(ds))
-        document = service.wait_for_state(uid, StudyState.DELIVERED, seconds=300)
+        document = service.wait_until_all_is_sent(uid, seconds=300)
         assert document["instances"] == len(files)
         assert document["findings"]["status"] == "scored"
         assert len(orthanc.instances(uid, "SR")) == 1
