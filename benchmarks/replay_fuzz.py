@@ -13,7 +13,6 @@ printed; exit 1 if anything fails. With ``--tls`` the listener takes mutual TLS 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import random
 import shutil
 import socket
@@ -40,6 +39,7 @@ from benchmarks.durability.verdict import in_spool
 from benchmarks.receive.certificates import certificates_beside
 from benchmarks.receive.processes import GONE, Memory, tree
 from benchmarks.receive.receivers import OURS, OURS_TLS, running
+from egfr_dls.content_digest import content_digest
 from listener.upper_layer.command_set import MAXIMUM_COMMAND_BYTES, Command
 from listener.upper_layer.pdu import MAXIMUM_PDU_BYTES, PduType
 from tests.builders import petct_study, secondary_capture, to_part10
@@ -74,7 +74,7 @@ class Outcome:
     """What the replays came to; ``faults`` must be empty."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    acknowledged: set[tuple[str, str]] = field(default_factory=set)  # SOP Instance UID, SHA-256 of the data set
+    acknowledged: set[tuple[str, str]] = field(default_factory=set)  # SOP Instance UID, digest of the data set
     sent: set[tuple[str, str]] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
@@ -319,7 +319,7 @@ def _request_end(stream: bytes) -> int:
 
 
 def _identity(message: Message) -> tuple[str, str]:
-    return message.uid(0x1000), hashlib.sha256(message.data).hexdigest()
+    return message.uid(0x1000), content_digest([message.data])
 
 
 # --- judging ---

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import uuid
@@ -18,6 +17,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import Row
 
 from egfr_dls import stages
+from egfr_dls.content_digest import content_digest
 from egfr_dls.errors import EgfrDlsError, StudyRefusedError, TemporaryFailureError, UsageError
 from egfr_dls.findings import ObjectEntry, StudyFindings, result_document
 from egfr_dls.job_loop import Handler
@@ -120,7 +120,7 @@ def _not_whole(damaged: Sequence[Path]) -> StudyRefusedError | None:
 def _two_contents(each: Mapping[str, Sequence[Dataset]]) -> StudyRefusedError | None:
     """Refuse two contents under one UID: the service scores the one that came first, here none did."""
     for uid, same in each.items():
-        files = {_data_set_sha256(ds): Path(str(ds.filename)).name for ds in same} if len(same) > 1 else {}
+        files = {_digest(ds): Path(str(ds.filename)).name for ds in same} if len(same) > 1 else {}
         if len(files) > 1 and same[0].get("Modality") in INPUT_MODALITIES:
             return StudyRefusedError(
                 RefusalCode.SERIES_AMBIGUOUS,
@@ -130,11 +130,11 @@ def _two_contents(each: Mapping[str, Sequence[Dataset]]) -> StudyRefusedError | 
     return None
 
 
-def _data_set_sha256(ds: Dataset) -> str:
+def _digest(ds: Dataset) -> str:
     """Return the digest of a file without preamble and file meta: what two copies of an instance share (PS3.10 7.1)."""
     data = Path(str(ds.filename)).read_bytes()
     meta_bytes = ds.file_meta.get("FileMetaInformationGroupLength")
-    return hashlib.sha256(data if meta_bytes is None else data[META_START + meta_bytes :]).hexdigest()
+    return content_digest([data if meta_bytes is None else data[META_START + meta_bytes :]])
 
 
 def _make_folder(out: Path) -> None:
@@ -189,7 +189,7 @@ def _ingest(store: Store, datasets: Sequence[Dataset], at: datetime) -> None:
         data = Path(str(ds.filename)).read_bytes()
         entry = _entry(ds, study, association, at)
         ref = store.spool.append(entry, [data])
-        found.append(IndexedInstance(entry, ref, hashlib.sha256(data).hexdigest(), own=False))
+        found.append(IndexedInstance(entry, ref, content_digest([data]), own=False))
     with store.ledger.begin() as tx:
         arrivals.enter(tx, found, store.site_key, WORKER)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from functools import cache
 
 import numpy as np
 
+from egfr_dls.content_digest import content_digest
 from listener.upper_layer.pdu import message
 from tests.builders import STUDY_UID, ct_slices, to_part10
 from tests.listener.wire import Peer, store_command
@@ -40,14 +40,14 @@ class Instance:
 
     def digest(self) -> str:
         """Return what the ledger should say of it."""
-        return hashlib.sha256(self.data_set).hexdigest()
+        return content_digest([self.data_set])
 
 
 @dataclass
 class Promises:
     """What senders know, by SOP Instance UID: before the first byte what is sent, after 0000H was read that it was."""
 
-    begun: dict[str, str] = field(default_factory=dict)  # -> SHA-256 of the data set
+    begun: dict[str, str] = field(default_factory=dict)  # -> digest of the data set
     studies: dict[str, str] = field(default_factory=dict)  # -> Study Instance UID
     acknowledged: set[str] = field(default_factory=set)
     refused: dict[int, int] = field(default_factory=dict)  # status -> how many times

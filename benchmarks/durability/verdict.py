@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from egfr_dls.content_digest import content_digest
 from egfr_dls.spool import DirectorySpool
 from egfr_dls.study import ReceivedInstance, SpoolRef
 from listener.indexing.intake import data_set_offset
 
-Contents = Mapping[str, frozenset[str]]  # SOP Instance UID -> SHA-256 of each data set under it
+Contents = Mapping[str, frozenset[str]]  # SOP Instance UID -> digest of each data set under it
 
 
 @dataclass
@@ -49,10 +49,10 @@ def in_ledger(root: Path) -> tuple[Contents, Counter[str]]:
     """Return what lies where the ledger says, read back and digested, and how many rows each UID has."""
     spool = DirectorySpool(root / "spool")
     found, rows = {}, Counter[str]()
-    for uid, sha256, ref in _rows(root / "ledger.sqlite"):
+    for uid, said, ref in _rows(root / "ledger.sqlite"):
         digest = _digest(spool.read(ref))
         rows[uid] += 1
-        found[uid] = found.get(uid, frozenset()) | {digest if digest == sha256 else "not what the ledger says"}
+        found[uid] = found.get(uid, frozenset()) | {digest if digest == said else "not what the ledger says"}
     return found, rows
 
 
@@ -70,12 +70,12 @@ def judge_ledger(tally: Tally, kept: Contents, indexed: Contents, rows: Mapping[
 
 def _rows(ledger: Path) -> Iterator[tuple[str, str, SpoolRef]]:
     with sqlite3.connect(ledger) as db:
-        for row in db.execute('SELECT sop_instance_uid, sha256, segment, "offset", length FROM instance'):
+        for row in db.execute('SELECT sop_instance_uid, digest, segment, "offset", length FROM instance'):
             if None in row:  # all are NOT NULL: the pages of a ledger whose syncs were lost do not fit each other
                 raise sqlite3.DatabaseError(f"the row of instance {row[0]} is damaged")
-            uid, sha256, *ref = row
-            yield uid, sha256, SpoolRef(*ref)
+            uid, digest, *ref = row
+            yield uid, digest, SpoolRef(*ref)
 
 
 def _digest(part10: bytes) -> str:
-    return hashlib.sha256(memoryview(part10)[data_set_offset(part10) :]).hexdigest()
+    return content_digest([memoryview(part10)[data_set_offset(part10) :]])

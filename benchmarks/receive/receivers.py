@@ -51,7 +51,7 @@ class Receiver:
     """A program that receives.
 
     ``data`` matches the paths of files that hold received bytes: those that must be synced before an answer. ``digests`` reads
-    back SHA-256 of each data set where the receiver claims to keep it as it came.
+    back the digest of each data set where the receiver claims to keep it as it came.
     """
 
     name: str
@@ -117,7 +117,7 @@ def _ours_stored(folder: Path) -> int:
 def _ours_digests(folder: Path) -> frozenset[str]:
     """Return what the indexer computed from the bytes in the spool."""
     with sqlite3.connect(folder / "root" / "ledger.sqlite") as ledger:
-        return frozenset(digest for (digest,) in ledger.execute("SELECT sha256 FROM instance"))
+        return frozenset(digest for (digest,) in ledger.execute("SELECT digest FROM instance"))
 
 
 def _ours_idle(folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from egfr_dls.content_digest import content_digest
 from tests.builders import ct_slices, pet_slices, to_part10
 
 CT_PIXELS, PT_PIXELS, SMALL_PIXELS, TINY_PIXELS = 512, 192, 180, 16  # 180 x 180 x 2 bytes and its header: 64 KiB
@@ -44,7 +44,7 @@ class Study:
         return Study(self.name, self.files[::step])
 
     def digests(self) -> frozenset[str]:
-        """Return SHA-256 of each data set, without file meta."""
+        """Return the content digest of each data set, without file meta."""
         return frozenset(map(dataset_digest, self.files))
 
 
@@ -104,10 +104,9 @@ def dataset_offset(part10: bytes | memoryview) -> int:
 
 
 def dataset_digest(path: Path) -> str:
-    """Return SHA-256 of a Part 10 file's data set."""
-    with path.open("rb") as file:
-        file.seek(dataset_offset(file.read(144)))
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the content digest of a Part 10 file's data set."""
+    part10 = memoryview(path.read_bytes())
+    return content_digest([part10[dataset_offset(part10) :]])
 
 
 def _series(modality: str, side: int, count: int) -> Iterator[Dataset]:

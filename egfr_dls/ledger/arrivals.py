@@ -24,12 +24,12 @@ _LOOK_UP = 500  # UIDs a statement; SQLite takes 32766 parameters
 class IndexedInstance:
     """An instance as the indexer saw it.
 
-    ``sha256`` is over the data set as received, without file meta; ``own`` marks our own object come back.
+    ``digest`` is that of the data set as received (``egfr_dls.content_digest``); ``own`` marks our own object come back.
     """
 
     entry: ReceivedInstance
     ref: SpoolRef
-    sha256: str
+    digest: str
     own: bool
 
     @property
@@ -116,18 +116,18 @@ def _new(tx: Tx, found: Sequence[IndexedInstance]) -> list[tuple[IndexedInstance
     new = []
     for one in found:
         digests = known[one.entry.sop_instance_uid]
-        if one.sha256 not in digests:
+        if one.digest not in digests:
             new.append((one, bool(digests)))
-            digests.add(one.sha256)
+            digests.add(one.digest)
     return new
 
 
 def _digests(tx: Tx, sop_instance_uids: Iterable[str]) -> defaultdict[str, set[str]]:
     known: defaultdict[str, set[str]] = defaultdict(set)
-    query = select(instance.c.sop_instance_uid, instance.c.sha256)
+    query = select(instance.c.sop_instance_uid, instance.c.digest)
     for some in _portions(sop_instance_uids):
-        for uid, sha256 in tx.execute(query.where(instance.c.sop_instance_uid.in_(some))):
-            known[uid].add(sha256)
+        for uid, digest in tx.execute(query.where(instance.c.sop_instance_uid.in_(some))):
+            known[uid].add(digest)
     return known
 
 
@@ -220,7 +220,7 @@ def _row(found: IndexedInstance, *, conflict: bool) -> dict[str, object]:
     entry = found.entry
     return {
         "sop_instance_uid": entry.sop_instance_uid,
-        "sha256": found.sha256,
+        "digest": found.digest,
         "sop_class_uid": entry.sop_class_uid,
         "series_instance_uid": entry.series_instance_uid,
         "study_instance_uid": entry.study_instance_uid,

@@ -95,14 +95,14 @@ def location(tx: Tx, study_instance_uid: str, sop_instance_uids: Sequence[str]) 
 def content_digest_rows(tx: Tx, study_instance_uid: str) -> list[tuple[str, str]]:
     """Return (SOP Instance UID, digest) of the instances that can fill a role, sorted: what a job's dedup key is made of."""
     rows = tx.execute(
-        select(instance.c.sop_instance_uid, instance.c.sha256)
+        select(instance.c.sop_instance_uid, instance.c.digest)
         .join(series, (series.c.series_instance_uid == instance.c.series_instance_uid)
               & (series.c.study_instance_uid == instance.c.study_instance_uid))
         .where(instance.c.study_instance_uid == study_instance_uid, instance.c.conflict.is_(False),
                series.c.modality.in_(INPUT_MODALITIES))
         .order_by(instance.c.sop_instance_uid)
     )  # fmt: skip
-    return [(row.sop_instance_uid, row.sha256) for row in rows]
+    return [(row.sop_instance_uid, row.digest) for row in rows]
 
 
 def all_sop_instance_uids(tx: Tx) -> list[str]:

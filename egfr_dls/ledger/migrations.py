@@ -12,6 +12,7 @@ STEPS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE segment ADD COLUMN sealed BOOLEAN NOT NULL DEFAULT 0",
         "CREATE INDEX ix_instance_segment ON instance (segment)",
     ),
+    3: ("ALTER TABLE instance RENAME COLUMN sha256 TO digest",),
 }
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 metadata = MetaData()
 RowId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
@@ -54,7 +54,7 @@ instance = Table(
     metadata,
     Column("id", RowId, primary_key=True),
     Column("sop_instance_uid", String(64), nullable=False),
-    Column("sha256", String(64), nullable=False),  # of the data set as received, without file meta
+    Column("digest", String(64), nullable=False),  # egfr_dls.content_digest of the data set as received, without file meta
     Column("sop_class_uid", String(64), nullable=False),
     Column("series_instance_uid", String(64), nullable=False),
     Column("study_instance_uid", String(64), nullable=False, index=True),
@@ -68,7 +68,7 @@ instance = Table(
     Column("peer_address", String(64), nullable=False),
     Column("received_at", Float, nullable=False),
     Column("conflict", Boolean, nullable=False, default=False),  # another content came first under this UID
-    UniqueConstraint("sop_instance_uid", "sha256"),
+    UniqueConstraint("sop_instance_uid", "digest"),
 )
 
 segment = Table(

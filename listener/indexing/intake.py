@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from egfr_dls.content_digest import content_digest
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, Tx, arrivals, commitments, instances
 from egfr_dls.ledger.arrivals import IndexedInstance
@@ -176,21 +176,24 @@ class Intake:
                 commitments.enter(tx, record.entry, self._spool.read(record.ref), listener, self._clock())
 
     def _digest(self, part10: io.RawIOBase, ref: SpoolRef) -> str:
-        """Return the SHA-256 of an instance's data set as received, without file meta, in hexadecimal.
+        """Return the digest of an instance's data set as received, without file meta.
 
         Raises
         ------
         SpoolReadError
             there is less of it than its record says
         """
+        return content_digest(self._data_set(part10, ref))
+
+    def _data_set(self, part10: io.RawIOBase, ref: SpoolRef) -> Iterator[memoryview]:
+        """Yield a data set part by part, each in the same buffer."""
         read = count = part10.readinto(self._buffer) or 0
-        digest = hashlib.sha256(self._buffer[data_set_offset(self._buffer) : count])
+        yield self._buffer[data_set_offset(self._buffer) : count]
         while count := part10.readinto(self._buffer):
-            digest.update(self._buffer[:count])
+            yield self._buffer[:count]
             read += count
         if read != ref.length:
             raise SpoolReadError(f"spool segment {ref.segment} ends within an instance at {ref.offset}")
-        return digest.hexdigest()
 
 
 def data_set_offset(part10: bytes | memoryview) -> int:

@@ -5,7 +5,6 @@ An input is a script: pairs of a step and its argument.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from egfr_dls import settings
+from egfr_dls.content_digest import content_digest
 from egfr_dls.ledger import Ledger, schema, studies
 from egfr_dls.spool import AssociationEnded, CommitmentRequested, DirectorySpool
 from egfr_dls.study import ReceivedInstance, SpoolRef, StudyState
@@ -93,7 +93,7 @@ class _Node:
             ),
             [file_head(sop_class, uid, EXPLICIT), data],
         )  # fmt: skip
-        self._kept.add((uid, hashlib.sha256(data).hexdigest()))
+        self._kept.add((uid, content_digest([data])))
 
     def _end(self, argument: int) -> None:
         self._spool.append(AssociationEnded(f"a{argument % 4}", self._at(), released=argument % 8 < 6))
@@ -159,15 +159,15 @@ class _Node:
         """What was taken and not given up has a row, and every row leads to its bytes."""
         rows = self._rows()
         assert self._kept <= rows.keys()
-        for (_uid, sha256), (_study, ref) in rows.items():
+        for (_uid, digest), (_study, ref) in rows.items():
             part10 = self._spool.read(ref)
-            assert hashlib.sha256(part10[data_set_offset(part10) :]).hexdigest() == sha256
+            assert content_digest([part10[data_set_offset(part10) :]]) == digest
 
     def _rows(self) -> dict[tuple[str, str], tuple[str, SpoolRef]]:
         """Return study and place of each instance that the ledger has, by SOP Instance UID and digest."""
         with self._ledger.read() as tx:
             return {
-                (row.sop_instance_uid, row.sha256): (
+                (row.sop_instance_uid, row.digest): (
                     row.study_instance_uid,
                     SpoolRef(row.segment, row.offset, row.length),
                 )
