@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "suv": "inference.suv_command:suv",
     "studies": "egfr_dls.studies_command:studies",
     "models": "inference.models_command:models",
+    "context": "inference.context_command:context",
     "phantom": "training_export.phantom_command:phantom",
     "config": "egfr_dls.config_command:config",
 }

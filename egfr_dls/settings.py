@@ -230,6 +230,12 @@ class Source(_Section):
     max_seconds: float = Field(600, gt=0)  # of one study
 
 
+class Context(_Section):
+    """Where the site leaves what it knows of its patients from outside the images; without the section it is unknown."""
+
+    folder: Path
+
+
 class Http(_Section):
     """Where health and metrics are served; without the section they are not."""
 
@@ -267,6 +273,7 @@ class Settings(BaseSettings):
     reporting: Reporting = Reporting()
     destinations: tuple[Destination, ...] = ()
     sources: tuple[Source, ...] = ()
+    context: Context | None = None
     http: Http | None = None
     logging: Logging = Logging()
 

@@ -29,7 +29,6 @@ NOT_IN_THIS_VERSION: dict[str, str] = {
     "destinations.url": "STOW-RS",
     "sources.transport": "fetching by DICOMweb",
     "sources.url": "fetching by DICOMweb",
-    "context": "clinical context files",
     "http.auth": "the operator's page",
 }
 

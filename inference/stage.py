@@ -6,7 +6,8 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import structlog
 from pydicom.dataset import Dataset
@@ -23,17 +24,29 @@ from egfr_dls.settings import Settings
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import SpoolRef, StudyState
 from egfr_dls.telemetry import get_logger
-from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext
+from inference.biomarkers.clinical_context import ClinicalContext
 from inference.biomarkers.contract import Biomarker
 from inference.biomarkers.registry import BIOMARKERS, load_scorers
+from inference.context.site_facts import Known, SiteFacts
 from inference.engine.gate import Scorer
 from inference.history import History, history, with_history
 from inference.read.part10 import read_part10
 from inference.read.series import group_series
-from inference.study_analysis import Analysis, analyse_study
+from inference.study_analysis import analyse_study
 from inference.timing import Progress, silent
 
 Content = list[tuple[str, str]]  # SOP Instance UID and digest of every instance that can fill a role
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """One analysis: its findings, the digest of its evidence, and of what it is."""
+
+    findings: StudyFindings
+    evidence: str
+    content: Content
+    history: History
+    site: Known
 
 
 class InferenceHandler:
@@ -47,14 +60,15 @@ class InferenceHandler:
         store: Store,
         clock: Clock = time.time,
         progress: Progress = silent,
-        context: ClinicalContext = UNKNOWN,
+        context: ClinicalContext | None = None,
         refuse_as: StudyRefusedError | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._clock = clock
         self._progress = progress
-        self._context = context
+        self._given = context  # by hand, for the one study that is analysed
+        self.facts = None if settings.context is None else SiteFacts(settings.context.folder, settings, store, clock)
         self._refuse_as = refuse_as
         enabled = {rule.name for rule in enabled_rules(settings)}
         self._scorers = {b.name: load_scorers(b, settings) for b in BIOMARKERS if b.name in enabled}
@@ -68,21 +82,20 @@ class InferenceHandler:
         with structlog.contextvars.bound_contextvars(study_key=key, biomarker=biomarker.name):
             started = time.perf_counter()
             try:
-                analysis, content, known = self._analyse(job, biomarker)
+                done = self._analyse(job, biomarker)
             except StudyRefusedError as error:
                 return self._refused_unread(job, error)
-            refusal = analysis.findings.refusal
+            refusal = done.findings.refusal
             get_logger().info(
                 "study_analysed",
-                state=analysis.findings.status,
+                state=done.findings.status,
                 code=refusal.code if refusal else None,
                 seconds=round(time.perf_counter() - started, 3),
             )
-        evidence = self._store.objects.put(analysis.evidence.to_bytes())
-        return lambda tx: self._write(tx, job, content, analysis.findings, evidence, known)
+        return lambda tx: self._write(tx, job, done)
 
-    def _analyse(self, job: Job, biomarker: Biomarker) -> tuple[Analysis, Content, History]:
-        """Return the analysis, the instances that it is of, and what the ledger knew beside them."""
+    def _analyse(self, job: Job, biomarker: Biomarker) -> _Done:
+        """Return the analysis, the instances that it is of, and what was known beside them."""
         self._progress("spool")
         with self._store.ledger.read() as tx:
             places = instances.locations(tx, job.study_instance_uid)
@@ -92,18 +105,29 @@ class InferenceHandler:
         if refuse_as is None and job.payload.get("forced") == "refuse":
             refuse_as = _incomplete(datasets)
         scorers = self._scorers[biomarker.name]
+        site = self._known(datasets)
         analysis = analyse_study(
             datasets,
             biomarker,
             scorers,
             self._settings,
-            context=self._context,
+            context=site.context,
             refuse_as=refuse_as,
             progress=self._progress,
         )
         with self._store.ledger.read() as tx:
             known = history(tx, analysis.findings, datasets, self._store.site_key, self._store.objects.get)
-        return replace(analysis, findings=with_history(analysis.findings, known)), content, known
+        evidence = self._store.objects.put(analysis.evidence.to_bytes())
+        return _Done(with_history(analysis.findings, known), evidence, content, known, site)
+
+    def _known(self, datasets: Sequence[Dataset]) -> Known:
+        """Return what is known from outside the images: given by hand, or stated by the site until now."""
+        if self._given is not None:
+            return Known(self._given)
+        if self.facts is None:
+            return Known()
+        self.facts.look()
+        return self.facts.of(datasets)
 
     def _read(self, places: Mapping[str, SpoolRef]) -> tuple[list[Dataset], StudyRefusedError | None]:
         """Return what can be read, and the refusal of the first instance that cannot.
@@ -133,22 +157,24 @@ class InferenceHandler:
 
         return effect
 
-    def _write(self, tx: Tx, job: Job, content: Content, found: StudyFindings, evidence: str, known: History) -> None:
-        now, uid = self._clock(), job.study_instance_uid
-        if studies.state(tx, uid) != StudyState.COMPLETE or instances.content_digest_rows(tx, uid) != content:
+    def _write(self, tx: Tx, job: Job, done: _Done) -> None:
+        now, uid, found = self._clock(), job.study_instance_uid, done.findings
+        if studies.state(tx, uid) != StudyState.COMPLETE or instances.content_digest_rows(tx, uid) != done.content:
             jobs.cancel(tx, job)  # more of the study came meanwhile: a result of a part never leaves
             get_logger().info("analysis_superseded", study_key=studies.study_key(self._store.site_key, uid))
             return
-        if known.whose is not None:
-            patients.enter(tx, uid, known.whose)
+        if done.history.whose is not None:
+            patients.enter(tx, uid, done.history.whose)
         document, dedup = found.to_json(), findings_dedup(found)
-        added = results.add_findings(tx, uid, found.biomarker or "", dedup, document, evidence, job.created_at)
+        added = results.add_findings(tx, uid, found.biomarker or "", dedup, document, done.evidence, job.created_at)
         state = StudyState.SCORED if found.status is FindingStatus.SCORED else StudyState.REFUSED
         studies.move(tx, uid, state, now, refusal_code=found.refusal.code if found.refusal else None)
         if added is not None:
             jobs.enqueue(tx, "report", f"report-{added}", uid, {"findings_id": added}, now)
         else:
             self._already_delivered(tx, uid, now)
+        if self.facts is not None and found.status is FindingStatus.SCORED:
+            self.facts.conclude(tx, uid, found.biomarker or "", done.site)
 
     def _already_delivered(self, tx: Tx, study_instance_uid: str, now: float) -> None:
         """Say so of a study whose findings did not change and whose report is where it should be."""
@@ -193,4 +219,5 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
     with open_store(settings) as store:
         handler = InferenceHandler(settings, store)
         get_logger().info("ready")
-        job_loop.run(store.ledger, handler, worker, stop)
+        with nullcontext() if handler.facts is None else handler.facts.watching():
+            job_loop.run(store.ledger, handler, worker, stop)

@@ -45,6 +45,27 @@ def complete(
     return _analysed_before(tx, study_instance_uid, biomarker, dedup, settings, now)
 
 
+def analyse_again(
+    tx: Tx, study_instance_uid: str, biomarker: str, because: str, settings: Settings, now: float
+) -> bool:
+    """Queue the inference of a scored study again, though its instances are the same; return whether it is queued.
+
+    Parameters
+    ----------
+    because
+        names what else has changed: the same change is worked on once
+    now
+        UTC seconds
+    """
+    if studies.state(tx, study_instance_uid) not in (StudyState.SCORED, StudyState.DELIVERED):
+        return False
+    content = _dedup(tx, study_instance_uid, biomarker, None, settings.configuration_sha256)
+    dedup = hashlib.sha256(f"{content}|{because}".encode()).hexdigest()
+    if not jobs.enqueue(tx, KIND, dedup, study_instance_uid, {"biomarker": biomarker, "forced": None}, now):
+        return False
+    return studies.move(tx, study_instance_uid, StudyState.COMPLETE, now)
+
+
 def _dedup(tx: Tx, study_instance_uid: str, biomarker: str, forced: Forced | None, configuration: str) -> str:
     rows = instances.content_digest_rows(tx, study_instance_uid)
     key = json.dumps([study_instance_uid, biomarker, rows, configuration, forced])

@@ -273,6 +273,32 @@ patient_study = Table(
     Column("study_time", String(16), nullable=False),  # Study Time (0008,0030)
 )
 
+clinical_fact = Table(
+    "clinical_fact",  # what the site states from outside the images; whose it is, is a keyed hash
+    metadata,
+    Column("subject", String(32), primary_key=True),  # egfr_dls.ledger.clinical.subject_key
+    Column("fact", String(32), primary_key=True),
+    Column("value", String(64), nullable=False),  # JSON; null: taken back
+    Column("stated_at", Float, nullable=False),
+)
+
+concluded_study = Table(
+    "concluded_study",  # with which of the site's facts a study was scored
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("biomarker", String(64), nullable=False),
+    Column("study_date", String(8), nullable=False),  # Study Date (0008,0020)
+    Column("context", Text, nullable=False),  # JSON
+)
+
+concluded_subject = Table(
+    "concluded_subject",  # whose facts count for such a study
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("position", Integer, primary_key=True),  # the most specific first
+    Column("subject", String(32), nullable=False, index=True),  # as in clinical_fact
+)
+
 audit = Table(
     "audit",
     metadata,

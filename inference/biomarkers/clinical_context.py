@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Histology(StrEnum):
@@ -28,3 +30,28 @@ class ClinicalContext:
 
 
 UNKNOWN = ClinicalContext()
+
+# fact, what it is called while nobody stated it, and how it is said
+_WORDS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("histology", "histology", {"adenocarcinoma": "adenocarcinoma", "other": "no adenocarcinoma"}.__getitem__),
+    ("tissue_egfr_mutant", "tissue EGFR", {True: "tissue EGFR mutant", False: "tissue EGFR wild type"}.__getitem__),
+    ("tissue_pdl1_tps_percent", "tissue PD-L1", lambda tps: f"tissue PD-L1 TPS {tps:g} %"),
+    (
+        "treatment_began",
+        "treatment status",
+        {True: "treatment before the scan", False: "no treatment before the scan"}.__getitem__,
+    ),
+)
+
+
+def in_words(context: ClinicalContext) -> tuple[str, ...]:
+    """Return a sentence of what the site states, and one of what nobody stated; each only where it says something."""
+    stated, unknown = [], []
+    for fact, name, said in _WORDS:
+        value = getattr(context, fact)
+        if value is None or value is Histology.UNKNOWN:
+            unknown.append(name)
+        else:
+            stated.append(said(value))
+    sentences = (("Stated by the site", stated), ("Not known to this software", unknown))
+    return tuple(f"{head}: {', '.join(facts)}" for head, facts in sentences if facts)

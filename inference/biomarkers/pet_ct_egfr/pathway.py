@@ -14,10 +14,11 @@ from enum import StrEnum
 from egfr_dls.findings import RESEARCH_USE, UNVERIFIED_ROI
 from egfr_dls.refusals import Remark, WarningCode
 from egfr_dls.study import Pathway
-from inference.biomarkers.clinical_context import ClinicalContext, Histology
+from inference.biomarkers.clinical_context import ClinicalContext, Histology, in_words
 
 CITATION = "Mu et al. 2020, Nat Commun 11:5228"
 PDL1_POSITIVE_TPS_PERCENT = 1.0
+PUBLISHED_CUT_OFF = 0.5  # of both scores
 
 
 class Level(StrEnum):
@@ -82,17 +83,29 @@ CAVEATS: tuple[str, ...] = (
     "The validation set was used to pick the published model.",
     "Accuracy within adenocarcinoma alone is lower than the figures over all histologies.",
 )
+# the ICI cohort by its PD-L1 immunohistochemistry: what there is where a tissue result takes the place of PDL1_DLS
+TISSUE_PDL1_EVIDENCE: dict[Level, str] = {
+    _HIGH: "PD-L1 positive: DCB 54.54 % (high EGFR-DLS) vs 76.67 % (low), hyperprogression 18.18 % vs 6.67 %",
+    _LOW: "PD-L1 negative: DCB 20.00 % (high EGFR-DLS) vs 57.89 % (low), hyperprogression 60.00 % vs 36.84 %",
+}
 HISTOLOGY_SENTENCE = "valid for adenocarcinoma only; histology not known to this software"
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the pathway depends on beside the scores."""
+    """What the pathway depends on beside the scores.
+
+    ``published_cut_offs``: both networks' are those of the paper; ``margin_kept``: 10 to 20 mm lie around the lesion on every
+    slice; ``uptake_seen``: the lesion is hotter than what lies around it.
+    """
 
     tracer_stated: bool = True
     lesion_in_chest: bool = True
     roi_confirmed: bool = False
     context: ClinicalContext = field(default_factory=ClinicalContext)
+    published_cut_offs: bool = True
+    margin_kept: bool = True
+    uptake_seen: bool = True
 
 
 @dataclass(frozen=True)
@@ -148,6 +161,21 @@ OVERRIDES: tuple[Override, ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Bound:
+    """A condition under which the paper's figures were found; beyond it they are not quoted."""
+
+    holds: Callable[[Circumstances], bool]
+    beyond: str
+
+
+BOUNDS: tuple[Bound, ...] = (
+    Bound(lambda c: c.published_cut_offs, f"a cut-off other than {PUBLISHED_CUT_OFF:g}"),
+    Bound(lambda c: c.margin_kept, "less than 10 or more than 20 mm around the tumour"),
+    Bound(lambda c: c.uptake_seen, "a region without uptake of its own"),
+)
+
+
 def suggest(egfr: Level, pdl1: Level, circumstances: Circumstances) -> Suggestion:
     """Return the pathway for both levels, with its evidence, annotations and caveats."""
     pathway, sentences = _decide(egfr, pdl1, circumstances)
@@ -157,6 +185,7 @@ def suggest(egfr: Level, pdl1: Level, circumstances: Circumstances) -> Suggestio
     if circumstances.context.histology is Histology.UNKNOWN:
         sentences.append(f"This is {HISTOLOGY_SENTENCE}")
         warnings = (Remark(WarningCode.HISTOLOGY_UNKNOWN, HISTOLOGY_SENTENCE),)
+    sentences.extend(in_words(circumstances.context))
     return Suggestion(pathway, ". ".join(sentences) + ".", CAVEATS, warnings)
 
 
@@ -170,8 +199,21 @@ def _decide(egfr: Level, pdl1: Level, circumstances: Circumstances) -> tuple[Pat
     cell = TABLE[egfr, pdl1]
     sentences = [f"EGFR-DLS {egfr}, {_pdl1_words(pdl1, tps)}"]
     if cell.evidence:
-        sentences.append(f"Evidence: {cell.evidence} ({CITATION})")
+        sentences.append(_evidence(cell, None if tps is None else pdl1, circumstances))
     return cell.pathway, sentences
+
+
+def _evidence(cell: Cell, tissue_pdl1: Level | None, circumstances: Circumstances) -> str:
+    """Return the evidence line of a cell, or why it is not quoted."""
+    beyond = [bound.beyond for bound in BOUNDS if not bound.holds(circumstances)]
+    if beyond:
+        return f"No evidence is quoted, since the paper ({CITATION}) has none for {', nor for '.join(beyond)}"
+    if tissue_pdl1 is None:
+        return f"Evidence: {cell.evidence} ({CITATION})"
+    return (
+        f"Evidence, of PDL1_DLS: {cell.evidence}; of immunohistochemistry, treated with ICI: "
+        f"{TISSUE_PDL1_EVIDENCE[tissue_pdl1]} ({CITATION})"
+    )
 
 
 def _pdl1_words(pdl1: Level, tps_percent: float | None) -> str:
