@@ -92,6 +92,18 @@ class LesionFinding:
     roi_drawn_by: str = ""  # a person of staff, else the software that made it; for reports, never for logs
     roi_drawn_at: str | None = None  # ISO 8601 without zone, as the stored object's header has it
     roi_instead_of: tuple[str, ...] = ()  # older stored regions of the same lesion, which are not used
+    distance_to_cut_off: float | None = None  # score minus cut-off, unrounded: not negative where it counts as high
+    pixel_mm: tuple[float, float] | None = None  # row and column spacing of the CT, on whose pixels the squares lie
+
+
+@dataclass(frozen=True)
+class ContextFinding:
+    """What the site stated from outside the images; None is unknown. ``treatment_began``: before the scan."""
+
+    histology: str | None = None  # adenocarcinoma | other
+    treatment_began: bool | None = None
+    tissue_egfr_mutant: bool | None = None
+    tissue_pdl1_tps_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,7 @@ class PatientFinding:
     pathway: Pathway | None = Pathway.NO_SUGGESTION
     rationale: str = ""
     caveats: tuple[str, ...] = ()
+    distance_to_cut_off: float | None = None  # as of the lesion whose score it is
 
 
 @dataclass(frozen=True)
@@ -147,6 +160,7 @@ class StudyFindings:
     reference_sop_instance_uid: str | None = None  # whose patient and study modules the objects copy
     timings_seconds: dict[str, float] = field(default_factory=dict)
     priors: tuple[PriorFinding, ...] = ()  # by study date
+    clinical_context: ContextFinding = ContextFinding()
 
     @property
     def demonstration(self) -> bool:
@@ -173,11 +187,11 @@ class ObjectEntry:
     sop_instance_uid: str
 
 
-SLICE_KEYS = ("position_mm", "egfr_dls", "pdl1_dls")
+SLICE_KEYS = ("position_mm", "egfr_dls", "pdl1_dls", "side_mm", "margin_mm")
 LESION_KEYS = (
     "label", "roi_source", "confirmed", "tracking_uid", "volume_ml", "suv_max", "suv_mean", "mtv_ml", "tlg_g",
-    "egfr_dls", "pdl1_dls", "slice_sd", "reason", "roi_sop_instance_uid", "roi_number", "roi_description",
-    "roi_drawn_by", "roi_drawn_at", "roi_instead_of",
+    "egfr_dls", "pdl1_dls", "slice_sd", "distance_to_cut_off", "pixel_mm", "slices_refused", "reason",
+    "roi_sop_instance_uid", "roi_number", "roi_description", "roi_drawn_by", "roi_drawn_at", "roi_instead_of",
 )  # fmt: skip
 PRIOR_KEYS = ("study_date", "egfr_dls", "pdl1_dls", "source", "demonstration", "model")
 MODEL_KEYS = ("name", "version", "sha256", "status")
@@ -204,6 +218,7 @@ def result_document(findings: StudyFindings, analysed_at: str, objects: tuple[Ob
             for lesion in facts["lesions"]
         ],
         "patient": facts["patient"] | {"caveats": list(findings.patient.caveats)},
+        "clinical_context": facts["clinical_context"],
         "warnings": list(facts["warnings"]),
         "priors": [{k: prior[k] for k in PRIOR_KEYS} for prior in facts["priors"]],
         "objects": [asdict(o) for o in objects],
@@ -229,6 +244,7 @@ def _findings(d: dict[str, Any]) -> StudyFindings:
             "warnings": tuple(Remark(**w) for w in d["warnings"]),
             "images_read": tuple(d["images_read"]),
             "priors": tuple(PriorFinding(**p) for p in d.get("priors", ())),
+            "clinical_context": ContextFinding(**d.get("clinical_context", {})),
         }
     )
 
@@ -245,6 +261,7 @@ def _lesion(d: dict[str, Any]) -> LesionFinding:
             "slices": tuple(SliceFinding(**s) for s in d["slices"]),
             "reason": _remark(d["reason"]),
             "roi_instead_of": tuple(d.get("roi_instead_of", ())),
+            "pixel_mm": None if (spacing := d.get("pixel_mm")) is None else tuple(spacing),
         }
     )
 

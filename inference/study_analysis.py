@@ -13,11 +13,11 @@ from pydicom.dataset import Dataset
 from egfr_dls import PRODUCT_VERSION
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.evidence import EvidenceImages
-from egfr_dls.findings import FindingStatus, ModelUse, PatientFinding, SeriesFinding, StudyFindings
+from egfr_dls.findings import ContextFinding, FindingStatus, ModelUse, PatientFinding, SeriesFinding, StudyFindings
 from egfr_dls.refusals import RefusalCode, Remark, WarningCode
 from egfr_dls.settings import Settings
 from egfr_dls.volume import Volume
-from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext
+from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext, Histology
 from inference.biomarkers.contract import Biomarker, Conclusion, StudyInputs
 from inference.biomarkers.pet_ct_egfr.grid import pet_onto_ct
 from inference.engine.gate import Scorer
@@ -194,10 +194,20 @@ def _scored(
         inputs_sha256=inputs_sha256(read, found.rois, images.reference, run.context, warnings),
         configuration_sha256=run.settings.configuration_sha256,
         images_read=conclusion.images_read,
+        clinical_context=_context_finding(run.context),
         reference_sop_instance_uid=str(images.reference.SOPInstanceUID),
         timings_seconds=run.steps.seconds,
     )
     return Analysis(findings, conclusion.evidence)
+
+
+def _context_finding(context: ClinicalContext) -> ContextFinding:
+    return ContextFinding(
+        histology=None if context.histology is Histology.UNKNOWN else context.histology.value,
+        treatment_began=context.treatment_began,
+        tissue_egfr_mutant=context.tissue_egfr_mutant,
+        tissue_pdl1_tps_percent=context.tissue_pdl1_tps_percent,
+    )
 
 
 def _refused(
@@ -222,6 +232,7 @@ def _refused(
         inputs_sha256=refused_inputs_sha256(received, str(refusal), reference),
         configuration_sha256=run.settings.configuration_sha256,
         images_read=tuple(str(ds.SOPInstanceUID) for ds in shown),
+        clinical_context=_context_finding(run.context),
         reference_sop_instance_uid=str(reference.SOPInstanceUID),
         timings_seconds=run.steps.seconds,
     )

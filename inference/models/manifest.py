@@ -40,7 +40,8 @@ class Preprocessing(_Block):
     box: Literal["slice", "volume"] = "slice"
     margin_mm: float = Field(15, ge=10, le=20)
     min_area_mm2: float = Field(20, gt=0)
-    fov_policy: Literal["warn", "strict"] = "warn"
+    min_slices: int = Field(3, ge=1)
+    fov_policy: Literal["warn", "strict"] = "warn"  # what is beyond the bounds of the field of view
     ct_window: tuple[float, float] | None = None  # HU
     quantise_8bit: bool = True
     floor: Literal["second_smallest", "none"] = "second_smallest"

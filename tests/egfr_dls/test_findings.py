@@ -16,6 +16,7 @@ from egfr_dls.evidence import EvidenceImages, LesionEvidence
 from egfr_dls.findings import (
     PRIOR_KEYS,
     RESULT_SCHEMA,
+    ContextFinding,
     FindingStatus,
     LesionFinding,
     ModelUse,
@@ -33,14 +34,19 @@ from egfr_dls.study import Pathway, RoiSource
 # result.json, schema egfr-dls-result/1: the operator's contract; keys are only added.
 DOCUMENT_KEYS = {
     "schema", "product_version", "analysed_at", "study_instance_uid", "biomarker", "status", "partial", "refusal", "model",
-    "companion_model", "series", "lesions", "patient", "warnings", "priors", "objects", "timings_seconds",
+    "companion_model", "series", "lesions", "patient", "clinical_context", "warnings", "priors", "objects",
+    "timings_seconds",
 }  # fmt: skip
 LESION_KEYS = {
     "label", "roi_source", "confirmed", "tracking_uid", "volume_ml", "suv_max", "suv_mean", "mtv_ml", "tlg_g", "egfr_dls",
     "pdl1_dls", "slice_sd", "slices", "reason", "roi_sop_instance_uid", "roi_number", "roi_description",
-    "roi_drawn_by", "roi_drawn_at", "roi_instead_of",
+    "roi_drawn_by", "roi_drawn_at", "roi_instead_of", "distance_to_cut_off", "pixel_mm", "slices_refused",
 }  # fmt: skip
-PATIENT_KEYS = {"egfr_dls", "pdl1_dls", "slice_sd", "n_slices", "pathway", "rationale", "caveats"}
+PATIENT_KEYS = {
+    "egfr_dls", "pdl1_dls", "slice_sd", "n_slices", "pathway", "rationale", "caveats", "distance_to_cut_off",
+}  # fmt: skip
+SLICE_KEYS = {"position_mm", "egfr_dls", "pdl1_dls", "side_mm", "margin_mm"}
+CONTEXT_KEYS = {"histology", "treatment_began", "tissue_egfr_mutant", "tissue_pdl1_tps_percent"}
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(max_size=12)
@@ -60,6 +66,8 @@ lesions = st.builds(
     roi_drawn_by=texts,
     roi_drawn_at=st.none() | texts,
     roi_instead_of=st.lists(texts, max_size=2).map(tuple),
+    distance_to_cut_off=st.none() | numbers,
+    pixel_mm=st.none() | st.tuples(numbers, numbers),
 )
 findings = st.builds(
     StudyFindings,
@@ -90,6 +98,13 @@ findings = st.builds(
         st.builds(PriorFinding, texts, numbers, st.none() | numbers, texts, st.booleans(), texts, texts, numbers),
         max_size=2,
     ).map(tuple),
+    clinical_context=st.builds(
+        ContextFinding,
+        st.none() | texts,
+        st.none() | st.booleans(),
+        st.none() | st.booleans(),
+        st.none() | numbers,
+    ),
 )
 SCORED = StudyFindings(
     "0.1.0", "1.2", "pet_ct_egfr", FindingStatus.SCORED, False, None,
@@ -121,8 +136,9 @@ def test_document_has_the_keys_of_the_contract_and_is_strict_json(found: StudyFi
     assert read["schema"] == RESULT_SCHEMA
     assert read.keys() == DOCUMENT_KEYS
     assert all(lesion.keys() == LESION_KEYS for lesion in read["lesions"])
-    assert all(s.keys() == {"position_mm", "egfr_dls", "pdl1_dls"} for x in read["lesions"] for s in x["slices"])
+    assert all(s.keys() == SLICE_KEYS for x in read["lesions"] for s in x["slices"])
     assert read["patient"].keys() == PATIENT_KEYS
+    assert read["clinical_context"].keys() == CONTEXT_KEYS
     assert all(s.keys() == {"series_instance_uid", "modality", "role", "reason"} for s in read["series"])
     assert all(w.keys() == {"code", "message"} for w in read["warnings"])
     assert all(p.keys() == set(PRIOR_KEYS) for p in read["priors"])

@@ -30,6 +30,11 @@ class LesionScore:
         return is_high(self.score, self.cut_off)
 
     @property
+    def distance_to_cut_off(self) -> float:
+        """How far the score lies above the cut-off, unrounded; negative below it."""
+        return self.score - self.cut_off
+
+    @property
     def printed(self) -> float:
         """The score as every report prints it."""
         return printed_score(self.score, self.cut_off)

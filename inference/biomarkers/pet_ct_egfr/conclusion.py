@@ -10,7 +10,7 @@ from egfr_dls.refusals import RefusalCode, Remark, WarningCode
 from inference.biomarkers.clinical_context import ClinicalContext
 from inference.biomarkers.pet_ct_egfr.aggregate import LesionScore
 from inference.biomarkers.pet_ct_egfr.lesion import LesionAnalysis
-from inference.biomarkers.pet_ct_egfr.pathway import Circumstances, Level, suggest
+from inference.biomarkers.pet_ct_egfr.pathway import PUBLISHED_CUT_OFF, Circumstances, Level, suggest
 
 
 def conclude(
@@ -41,6 +41,9 @@ def conclude(
             lesion_in_chest=scored.finding.label not in outside_chest,
             roi_confirmed=scored.finding.confirmed,
             context=context or ClinicalContext(),
+            published_cut_offs=_published(scored),
+            margin_kept=not _warned(scored, WarningCode.FOV_MARGIN),
+            uptake_seen=not _warned(scored, WarningCode.ROI_WITHOUT_UPTAKE),
         ),
     )
     patient = PatientFinding(
@@ -51,6 +54,7 @@ def conclude(
         pathway=suggestion.pathway,
         rationale=suggestion.rationale + _instead_of_primary(lesions, scored) + _without_companion(scored),
         caveats=suggestion.caveats,
+        distance_to_cut_off=scored.finding.distance_to_cut_off,
     )
     partial = any(x.egfr is None or (companion and x.pdl1 is None) for x in lesions)
     warnings = [w for lesion in lesions for w in lesion.warnings]
@@ -62,6 +66,14 @@ def _level(score: LesionScore | None) -> Level:
     if score is None:
         return Level.MISSING
     return Level.HIGH if score.high else Level.LOW
+
+
+def _published(scored: LesionAnalysis) -> bool:
+    return all(score.cut_off == PUBLISHED_CUT_OFF for score in (scored.egfr, scored.pdl1) if score is not None)
+
+
+def _warned(lesion: LesionAnalysis, code: WarningCode) -> bool:
+    return any(warning.code == code for warning in lesion.warnings)
 
 
 def _refused(lesions: Sequence[LesionAnalysis]) -> StudyRefusedError:

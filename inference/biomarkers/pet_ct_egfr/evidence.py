@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from egfr_dls.evidence import LesionEvidence
 from egfr_dls.volume import Mask, Volume
-from inference.biomarkers.pet_ct_egfr.hyperimage import AIR_HU, SliceFrame, ct_source, pet_source
+from inference.biomarkers.pet_ct_egfr.hyperimage import SliceFrame
+from inference.biomarkers.pet_ct_egfr.squares import AIR_HU, ct_source, pet_source
 from inference.imaging.crop import Extent, Source, lesion_extent, window
 from inference.imaging.saliency import ClassMaps, map_onto
 

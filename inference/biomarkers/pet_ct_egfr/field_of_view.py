@@ -1,7 +1,8 @@
-"""The field-of-view check of one slice: the square must hold the tumour with 10-20 mm around it (Mu et al. 2020).
+"""The field-of-view check: each square must hold the tumour with 10-20 mm around it (Mu et al. 2020).
 
 The bounds on the side are ours; what decides is the distance between the lesion's longest extent and the square's
-side. The shorter extent of an elongated lesion necessarily has more room and is not tested.
+side. The shorter extent of an elongated lesion necessarily has more room and is not tested. Of the region as a whole it
+is asked whether it is hotter than what lies around it, and whether it has slices enough; the bounds are ours.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ MARGIN_MM = (10.0, 20.0)
 LARGE_SIDE_MM = 150.0
 LARGEST_SIDE_MM = 250.0
 TOUCHING_MM = 1e-3
+UPTAKE_RATIO = 1.5  # hottest pixel of the region to the median around it; free of scale, as the network is
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,47 @@ class Judgement:
     refusal: RefusalCode | None = None
     message: str = ""
     warnings: tuple[tuple[WarningCode, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class RegionView:
+    """A region over all the slices that are left of it.
+
+    ``hottest`` is its largest PET value there, ``around`` the median of the measured pixels in its squares but outside it;
+    None where there are none.
+    """
+
+    n_slices: int
+    hottest: float
+    around: float | None
+
+
+def judge_region(view: RegionView, *, min_slices: int, strict: bool) -> Judgement:
+    """Check a region as a whole. ``strict`` refuses what is else warned of; the first refusal counts."""
+    found = [
+        (RefusalCode.ROI_WITHOUT_UPTAKE, WarningCode.ROI_WITHOUT_UPTAKE, _uptake_sentence(view)),
+        (RefusalCode.FEW_SLICES, WarningCode.FEW_SLICES, _few_sentence(view.n_slices, min_slices)),
+    ]
+    if strict:
+        refusal, message = next(((code, said) for code, _, said in found if said), (None, ""))
+        return Judgement(refusal, message)
+    return Judgement(warnings=tuple((code, said) for _, code, said in found if said))
+
+
+def _uptake_sentence(view: RegionView) -> str:
+    if view.around is None or view.hottest > UPTAKE_RATIO * max(view.around, 0.0):
+        return ""
+    return (
+        f"the region's highest PET value is not above {UPTAKE_RATIO:g} times the median around it, "
+        "as a tumour with FDG uptake has; the published network saw such tumours"
+    )
+
+
+def _few_sentence(n_slices: int, min_slices: int) -> str:
+    if n_slices >= min_slices:
+        return ""
+    number = "1 slice" if n_slices == 1 else f"{n_slices} slices"
+    return f"{number} can be scored; a mean and its spread need at least {min_slices}"
 
 
 def judge(view: SliceView, *, strict: bool) -> Judgement:

@@ -6,16 +6,26 @@ Training and serving call the same ``prepare``.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from egfr_dls.refusals import RefusalCode, Remark, WarningCode
 from egfr_dls.volume import Mask, Volume
-from inference.biomarkers.pet_ct_egfr.field_of_view import Judgement, SliceView, judge
-from inference.imaging.crop import Extent, Source, lesion_extent, padded_fraction, sample_square
+from inference.biomarkers.contract import RoiIs
+from inference.biomarkers.pet_ct_egfr.field_of_view import Judgement, SliceView, judge, judge_region
+from inference.biomarkers.pet_ct_egfr.squares import (
+    areas_mm2,
+    ct_source,
+    lesion_in_box,
+    pet_source,
+    pixel_mm,
+    region_view,
+    views_of,
+)
+from inference.imaging.crop import Extent, padded_fraction, sample_square
 from inference.imaging.fusion import FUSIONS
 from inference.imaging.normalize import (
     Image,
@@ -28,9 +38,6 @@ from inference.imaging.normalize import (
 )
 from inference.models.manifest import Preprocessing
 
-AIR_HU = -1000.0
-LOWEST_HU = -1024.0  # below the 12-bit scale: a vendor's filler outside the scan circle
-BOX_LESION_FRACTION = 0.41  # of the SUV maximum: EANM contour, used to find the lesion in a drawn box
 PADDED_WARNING_FRACTION = 0.25
 
 
@@ -85,7 +92,7 @@ def prepare(
     mask: Mask,
     preprocessing: Preprocessing,
     *,
-    roi_is: Literal["lesion", "box"] = "lesion",
+    roi_is: RoiIs = "lesion",
 ) -> HyperImages:
     """Return the hyper-images of one lesion, one for each axial CT slice that is large enough.
 
@@ -100,24 +107,20 @@ def prepare(
     """
     if not (mask.shape == ct.voxels.shape == pet_on_ct.voxels.shape):
         raise ValueError(f"mask {mask.shape}, CT {ct.voxels.shape} and PET {pet_on_ct.voxels.shape} differ in grid")
-    chosen = _slices(mask, ct, preprocessing.min_area_mm2)
-    if not chosen:
-        return _nothing(
-            preprocessing,
-            (),
-            Remark(
-                RefusalCode.ROI_TOO_SMALL,
-                f"no CT slice holds {preprocessing.min_area_mm2:g} mm2 of the region "
-                f"(largest {_largest_area_mm2(mask, ct):.1f} mm2); a region of at least that size is needed",
-            ),
-        )
-    lesion = mask if roi_is == "lesion" else _lesion_in_box(mask, pet_on_ct)
-    views = [_view(z, mask, lesion, ct, preprocessing, roi_is) for z in chosen]
-    judged = [(view, judge(view, strict=preprocessing.fov_policy == "strict")) for view in views]
-    refused = tuple(SliceRefusal(v.slice_index, j.refusal, j.message) for v, j in judged if j.refusal is not None)
-    if len(refused) == len(judged):
+    lesion = mask if roi_is == "lesion" else lesion_in_box(mask, pet_on_ct)
+    views = views_of(mask, lesion, ct, preprocessing, roi_is)
+    if not views:
+        return _nothing(preprocessing, (), _too_small(mask, ct, preprocessing.min_area_mm2))
+    strict = preprocessing.fov_policy == "strict"
+    made, refused = _made(ct, pet_on_ct, views, preprocessing)
+    if not made:
         return _nothing(preprocessing, refused, _most_frequent(refused))
-    return _images(ct, pet_on_ct, [(v, j) for v, j in judged if j.refusal is None], refused, preprocessing)
+    whole = judge_region(
+        region_view(pet_on_ct, lesion, [m.view for m in made]), min_slices=preprocessing.min_slices, strict=strict
+    )
+    if whole.refusal is not None:
+        return _nothing(preprocessing, refused, Remark(whole.refusal, whole.message))
+    return _images(made, refused, whole)
 
 
 def hyper_image(pet: Image, ct: Image, preprocessing: Preprocessing) -> tuple[Image, tuple[str, ...]]:
@@ -137,29 +140,58 @@ def grey_image(square: Image, preprocessing: Preprocessing) -> Image:
     return quantise_8bit(square) if preprocessing.quantise_8bit else square
 
 
-def _images(
-    ct: Volume,
-    pet_on_ct: Volume,
-    accepted: list[tuple[SliceView, Judgement]],
-    refused: tuple[SliceRefusal, ...],
-    preprocessing: Preprocessing,
-) -> HyperImages:
-    pixel_mm = _pixel_mm(ct)
-    images, frames, flat = [], [], Counter[str]()
-    for view, _ in accepted:
-        ct_slice, pet_slice = ct_source(ct, view.slice_index), pet_source(pet_on_ct, view.slice_index)
-        pet_square = sample_square(pet_slice, view.box, pixel_mm, preprocessing.roi_size)
-        ct_square = sample_square(ct_slice, view.box, pixel_mm, preprocessing.roi_size)
-        if preprocessing.ct_window is not None:
-            ct_square = np.clip(ct_square, *preprocessing.ct_window)
-        image, without_contrast = hyper_image(
-            grey_image(pet_square, preprocessing), grey_image(ct_square, preprocessing), preprocessing
-        )
-        images.append(image.astype(np.float32))
-        frames.append(_frame(view, ct, padded_fraction(ct_slice.absent | pet_slice.absent, view.box, pixel_mm)))
-        flat.update(without_contrast)
-    warnings = (*_field_warnings(accepted), *_pixel_warnings(frames, flat))
-    stacked = np.stack(images)
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """One slice that is scored: its image, where it was taken, and what is warned of."""
+
+    view: SliceView
+    image: NDArray[np.float32]
+    frame: SliceFrame
+    warnings: tuple[tuple[WarningCode, str], ...]
+    flat: tuple[str, ...]
+
+
+def _made(
+    ct: Volume, pet_on_ct: Volume, views: Sequence[SliceView], preprocessing: Preprocessing
+) -> tuple[list[_Made], tuple[SliceRefusal, ...]]:
+    """Return the slices that are scored, and those that the check takes out."""
+    strict = preprocessing.fov_policy == "strict"
+    made, refused = [], []
+    for view in views:
+        judgement = judge(view, strict=strict)
+        if judgement.refusal is not None:
+            refused.append(SliceRefusal(view.slice_index, judgement.refusal, judgement.message))
+            continue
+        one = _make(ct, pet_on_ct, view, judgement, preprocessing)
+        if strict and one.flat:
+            message = f"the {one.flat[0]} channel has one value in the whole square; a square with contrast is needed"
+            refused.append(SliceRefusal(view.slice_index, RefusalCode.HYPERIMAGE_FLAT_CHANNEL, message))
+        else:
+            made.append(one)
+    return made, tuple(refused)
+
+
+def _make(ct: Volume, pet_on_ct: Volume, view: SliceView, judgement: Judgement, preprocessing: Preprocessing) -> _Made:
+    ct_slice, pet_slice = ct_source(ct, view.slice_index), pet_source(pet_on_ct, view.slice_index)
+    pet_square = sample_square(pet_slice, view.box, pixel_mm(ct), preprocessing.roi_size)
+    ct_square = sample_square(ct_slice, view.box, pixel_mm(ct), preprocessing.roi_size)
+    if preprocessing.ct_window is not None:
+        ct_square = np.clip(ct_square, *preprocessing.ct_window)
+    image, flat = hyper_image(
+        grey_image(pet_square, preprocessing), grey_image(ct_square, preprocessing), preprocessing
+    )
+    padded = padded_fraction(ct_slice.absent | pet_slice.absent, view.box, pixel_mm(ct))
+    return _Made(view, image.astype(np.float32), _frame(view, ct, padded), judgement.warnings, flat)
+
+
+def _images(made: Sequence[_Made], refused: tuple[SliceRefusal, ...], whole: Judgement) -> HyperImages:
+    frames = [one.frame for one in made]
+    warnings = (
+        *_field_warnings(made),
+        *(Remark(code, message) for code, message in whole.warnings),
+        *_pixel_warnings(frames, Counter(name for one in made for name in one.flat)),
+    )
+    stacked = np.stack([one.image for one in made])
     stacked.setflags(write=False)
     return HyperImages(stacked, tuple(frames), refused, None, warnings)
 
@@ -169,7 +201,7 @@ def _frame(view: SliceView, ct: Volume, padded: float) -> SliceFrame:
         slice_index=view.slice_index,
         position_mm=ct.geometry.slice_position_mm(view.slice_index),
         box=view.box,
-        pixels=view.box.in_pixels(_pixel_mm(ct)),
+        pixels=view.box.in_pixels(pixel_mm(ct)),
         side_mm=view.box.longest_mm,
         margin_mm=view.margin_mm,
         padded=padded,
@@ -181,6 +213,14 @@ def _nothing(preprocessing: Preprocessing, refused: tuple[SliceRefusal, ...], re
     return HyperImages(np.zeros(shape, np.float32), (), refused, refusal, ())
 
 
+def _too_small(mask: Mask, ct: Volume, min_area_mm2: float) -> Remark:
+    return Remark(
+        RefusalCode.ROI_TOO_SMALL,
+        f"no CT slice holds {min_area_mm2:g} mm2 of the region "
+        f"(largest {float(areas_mm2(mask, ct).max(initial=0.0)):.1f} mm2); a region of at least that size is needed",
+    )
+
+
 def _most_frequent(refused: tuple[SliceRefusal, ...]) -> Remark:
     code, count = Counter(r.code for r in refused).most_common(1)[0]
     example = next(r.message for r in refused if r.code is code)
@@ -189,69 +229,13 @@ def _most_frequent(refused: tuple[SliceRefusal, ...]) -> Remark:
     )
 
 
-def _pixel_mm(ct: Volume) -> tuple[float, float]:
-    return ct.geometry.spacing_mm[1], ct.geometry.spacing_mm[2]
-
-
-def _areas_mm2(mask: Mask, ct: Volume) -> NDArray[np.float64]:
-    areas: NDArray[np.float64] = np.count_nonzero(mask, axis=(1, 2)) * float(np.prod(_pixel_mm(ct)))
-    return areas
-
-
-def _slices(mask: Mask, ct: Volume, min_area_mm2: float) -> list[int]:
-    return [int(z) for z in np.flatnonzero(_areas_mm2(mask, ct) >= min_area_mm2)]
-
-
-def _largest_area_mm2(mask: Mask, ct: Volume) -> float:
-    return float(_areas_mm2(mask, ct).max(initial=0.0))
-
-
-def _lesion_in_box(mask: Mask, pet: Volume) -> Mask:
-    """Estimate the lesion inside a drawn box: at least 41 % of the box's PET maximum."""
-    if not mask.any():
-        return mask
-    highest = float(pet.voxels[mask].max())
-    inside: Mask = mask & (pet.voxels >= BOX_LESION_FRACTION * highest)
-    return inside if highest > 0 else np.zeros_like(mask)
-
-
-def _view(
-    z: int, mask: Mask, lesion: Mask, ct: Volume, preprocessing: Preprocessing, roi_is: Literal["lesion", "box"]
-) -> SliceView:
-    """Place the square about the bounding box of slice or region, with a margin unless the box was drawn."""
-    pixel_mm = _pixel_mm(ct)
-    outline: Mask = mask[z] if preprocessing.box == "slice" else np.logical_or.reduce(mask, axis=0)
-    region = lesion_extent(outline, pixel_mm)
-    assert region is not None  # slices without region were not chosen
-    box = region.square(preprocessing.margin_mm if roi_is == "lesion" else 0.0)
-    return SliceView(
-        slice_index=z,
-        box=box,
-        frame=box if roi_is == "lesion" else region,
-        lesion=lesion_extent(lesion[z], pixel_mm),
-    )
-
-
-def ct_source(ct: Volume, z: int) -> Source:
-    """Return one CT slice in HU; padding and fillers below the 12-bit scale count as absent, and become air."""
-    pixels = ct.voxels[z]
-    absent = pixels < LOWEST_HU
-    return Source(pixels, absent if ct.padding is None else absent | ct.padding[z], AIR_HU)
-
-
-def pet_source(pet: Volume, z: int) -> Source:
-    """Return one PET slice; outside the PET field it is absent, and becomes 0."""
-    pixels = pet.voxels[z]
-    return Source(pixels, np.zeros(pixels.shape, np.bool_) if pet.padding is None else pet.padding[z], 0.0)
-
-
-def _field_warnings(accepted: list[tuple[SliceView, Judgement]]) -> tuple[Remark, ...]:
+def _field_warnings(made: Sequence[_Made]) -> tuple[Remark, ...]:
     """Return one warning a code, with the number of slices and the first slice's sentence."""
     found: dict[WarningCode, list[str]] = {}
-    for _, judgement in accepted:
-        for code, message in judgement.warnings:
+    for one in made:
+        for code, message in one.warnings:
             found.setdefault(code, []).append(message)
-    return tuple(Remark(code, f"{len(m)} of {len(accepted)} slices: {m[0]}") for code, m in found.items())
+    return tuple(Remark(code, f"{len(m)} of {len(made)} slices: {m[0]}") for code, m in found.items())
 
 
 def _pixel_warnings(frames: list[SliceFrame], flat: Counter[str]) -> tuple[Remark, ...]:

@@ -14,6 +14,7 @@ from egfr_dls.volume import Volume
 from inference.biomarkers.contract import RoiIs
 from inference.biomarkers.pet_ct_egfr.aggregate import LesionScore, aggregate
 from inference.biomarkers.pet_ct_egfr.hyperimage import HyperImages, SliceFrame, prepare
+from inference.biomarkers.pet_ct_egfr.squares import pixel_mm
 from inference.engine.gate import Scorer
 from inference.imaging.saliency import ClassMaps, class_maps
 from inference.models.manifest import Preprocessing
@@ -54,7 +55,7 @@ def score_lesion(
     hyper = prepare(ct, pet, roi.mask, egfr.preprocessing, roi_is=roi_is)
     warnings = tuple(Remark(w.code, f"{roi.label}: {w.message}") for w in hyper.warnings)
     if hyper.refusal is not None:
-        finding = _finding(roi, None, None, (), hyper.refusal, len(hyper.refused))
+        finding = _finding(roi, ct, None, None, (), hyper.refusal, len(hyper.refused))
         return LesionAnalysis(roi, finding, None, None, None, (), None, warnings)
     result = egfr.score(hyper.images)
     score = aggregate(result.prob, egfr.preprocessing)
@@ -63,7 +64,7 @@ def score_lesion(
         _slice(ct, pet, frame, printed, companion.by_slice.get(frame.slice_index))
         for frame, printed in zip(hyper.frames, score.printed_slices, strict=True)
     )
-    finding = _finding(roi, score, companion.score, slices, None, len(hyper.refused))
+    finding = _finding(roi, ct, score, companion.score, slices, None, len(hyper.refused))
     maps = _maps(egfr, result.cam)
     return LesionAnalysis(roi, finding, score, companion.score, companion.reason, hyper.frames, maps, warnings)
 
@@ -104,6 +105,7 @@ def _slice(ct: Volume, pet: Volume, frame: SliceFrame, egfr_dls: float, pdl1_dls
 
 def _finding(
     roi: Roi,
+    ct: Volume,
     egfr: LesionScore | None,
     pdl1: LesionScore | None,
     slices: tuple[SliceFinding, ...],
@@ -134,4 +136,6 @@ def _finding(
         roi_drawn_by=roi.drawn_by,
         roi_drawn_at=roi.drawn_at,
         roi_instead_of=roi.instead_of,
+        distance_to_cut_off=None if egfr is None else egfr.distance_to_cut_off,
+        pixel_mm=pixel_mm(ct),
     )

@@ -34,3 +34,11 @@ def test_the_class_is_decided_before_rounding() -> None:
     assert low.printed == 0.4999
     assert low.printed_slices == (0.4999,)
     assert aggregate(np.array([[0.5, 0.5]], np.float32), Preprocessing()).high
+
+
+@pytest.mark.parametrize(("prob", "distance"), [(0.75, 0.25), (0.5, 0.0), (0.49996, -4e-5)])
+def test_the_distance_to_the_cut_off_is_not_rounded(prob: float, distance: float) -> None:
+    """Its sign is the class: a score that prints as 0.4999 lies 0.00004 below."""
+    score = aggregate(np.array([[1 - prob, prob]], np.float64).astype(np.float64), Preprocessing())
+    assert score.distance_to_cut_off == pytest.approx(distance, abs=1e-9)
+    assert (score.distance_to_cut_off >= 0) == score.high

@@ -67,6 +67,9 @@ def test_the_scores_are_those_of_the_networks(scorers: Mapping[str, Scorer]) -> 
     assert lesion.slice_sd == pytest.approx(egfr.std(ddof=1), abs=1e-6)
     assert conclusion.patient.egfr_dls == lesion.egfr_dls
     assert conclusion.patient.n_slices == len(images)
+    assert lesion.distance_to_cut_off == pytest.approx(egfr.mean() - 0.5, abs=1e-6)
+    assert conclusion.patient.distance_to_cut_off == lesion.distance_to_cut_off
+    assert lesion.pixel_mm == (0.9, 0.9)
     assert not conclusion.partial
 
 
@@ -169,6 +172,32 @@ def test_warnings_name_their_lesion(scorers: Mapping[str, Scorer]) -> None:
     conclusion = analyse(_inputs(roi(), roi("Lesion 2", edge)), scorers)
     (padded,) = [w for w in conclusion.warnings if w.code == WarningCode.CROP_PADDED]
     assert padded.message.startswith("Lesion 2: ")
+
+
+def test_beyond_the_bounds_of_the_evidence_none_is_quoted(scorers: Mapping[str, Scorer], tmp_path: Path) -> None:
+    """A drawn box with a wide margin, a region without uptake, another cut-off: the score stays, the figures go."""
+    wide = np.zeros(SHAPE, np.bool_)
+    wide[3:10, 25:96, 35:106] = True
+    cold = np.zeros(SHAPE, np.bool_)
+    cold[2:8, 15:26, 25:36] = True
+    recipe = {"id": "mu2020-hyperimage-1", "cut_off": 0.42}
+    other = _scorer(write_package(tmp_path / "egfr", network(), preprocessing=recipe))
+    told = {
+        "around the tumour": analyse(_inputs(roi(mask=wide), stored_roi_is="box"), scorers),
+        "without uptake": analyse(
+            replace(
+                _inputs(roi(mask=cold)),
+                volumes={"ct": ct(), "pet": replace(pet(), voxels=pet().voxels.clip(0.55, 0.65))},
+            ),
+            scorers,
+        ),
+        "a cut-off other than 0.5": analyse(_inputs(), {**scorers, "egfr": other}),
+    }
+    for words, conclusion in told.items():
+        assert conclusion.patient.egfr_dls is not None
+        assert words in conclusion.patient.rationale
+        assert "Evidence: " not in conclusion.patient.rationale
+    assert "Evidence: " in analyse(_inputs(), scorers).patient.rationale
 
 
 def test_the_pictures_hold_what_the_network_saw(scorers: Mapping[str, Scorer]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from egfr_dls.refusals import RefusalCode, WarningCode
-from inference.biomarkers.pet_ct_egfr.field_of_view import SliceView, judge
+from inference.biomarkers.pet_ct_egfr.field_of_view import RegionView, SliceView, judge, judge_region
 from inference.imaging.crop import Extent
 
 
@@ -56,3 +56,39 @@ def test_no_lesion_pixel_in_the_square() -> None:
     view = SliceView(0, box, box, None)
     assert judge(view, strict=False).refusal == RefusalCode.FOV_NO_TUMOUR
     assert view.margin_mm == 0.0
+
+
+UPTAKE, FEW = "ROI_WITHOUT_UPTAKE", "FEW_SLICES"
+
+
+@pytest.mark.parametrize(
+    ("view", "codes"),
+    [
+        (RegionView(3, 1.51, 1.0), []),
+        (RegionView(3, 1.5, 1.0), [UPTAKE]),
+        (RegionView(3, 1500.0, 1000.0), [UPTAKE]),  # the scale of the PET plays no part
+        (RegionView(3, 0.1, 0.0), []),
+        (RegionView(3, 0.0, 0.0), [UPTAKE]),
+        (RegionView(3, 0.1, -0.2), []),
+        (RegionView(3, 0.0, None), []),  # nothing measured lies around it
+        (RegionView(2, 8.0, 1.0), [FEW]),
+        (RegionView(1, 1.0, 1.0), [UPTAKE, FEW]),
+    ],
+)
+def test_a_region_as_a_whole(view: RegionView, codes: list[str]) -> None:
+    """Warned of; with `fov_policy: strict` refused with the first."""
+    warned = judge_region(view, min_slices=3, strict=False)
+    assert warned.refusal is None
+    assert [code.value for code, _ in warned.warnings] == codes
+    refused = judge_region(view, min_slices=3, strict=True)
+    assert refused.warnings == ()
+    assert (None if refused.refusal is None else refused.refusal.value) == (codes[0] if codes else None)
+    assert bool(refused.message) == bool(codes)
+
+
+@pytest.mark.parametrize(
+    ("n_slices", "min_slices", "said"), [(1, 2, "1 slice can"), (4, 5, "4 slices can"), (5, 5, "")]
+)
+def test_how_many_slices_are_enough_is_the_manifests(n_slices: int, min_slices: int, said: str) -> None:
+    warnings = judge_region(RegionView(n_slices, 8.0, 1.0), min_slices=min_slices, strict=False).warnings
+    assert [message.startswith(said) for _, message in warnings] == [True] * bool(said)

@@ -216,6 +216,58 @@ def test_a_margin_outside_10_to_20_mm(policy: str, refused: bool) -> None:
     assert (WarningCode.FOV_MARGIN in _codes(hyper)) != refused
 
 
+def _box_of(half_pixels: int, z: slice) -> np.ndarray:
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[z, 20 - half_pixels : 21 + half_pixels, 30 - half_pixels : 31 + half_pixels] = True
+    return mask
+
+
+@pytest.mark.parametrize(("policy", "refused"), [("warn", False), ("strict", True)])
+@pytest.mark.parametrize("factor", [1.0, 0.002, 1e4])
+def test_a_region_without_uptake(policy: str, refused: bool, factor: float) -> None:
+    """Drawn in lung, far from the tumour: a warning, or a refusal; without regard to the scale of the PET."""
+    cold = replace(pet(), voxels=pet().voxels.clip(0.55, 0.65) * np.float32(factor))
+    hyper = prepare(ct(), cold, _box_of(5, slice(2, 8)), _recipe(fov_policy=policy))
+    assert (hyper.refusal is not None and hyper.refusal.code == RefusalCode.ROI_WITHOUT_UPTAKE) == refused
+    assert (WarningCode.ROI_WITHOUT_UPTAKE in _codes(hyper)) != refused
+    assert len(hyper.images) == (0 if refused else 6)
+
+
+def test_uptake_beside_the_region_counts_against_it_only_as_the_rule_has_it() -> None:
+    """A hot organ in less than half of the square leaves the tumour as it is; the square's own lesion is not around."""
+    hot = pet().voxels.copy()
+    hot[:, 60:, 100:] = 50.0
+    assert _codes(prepare(ct(), replace(pet(), voxels=hot), ball(), RECIPE)) == set()
+
+
+@pytest.mark.parametrize(("policy", "refused"), [("warn", False), ("strict", True)])
+def test_too_few_slices(policy: str, refused: bool) -> None:
+    """`min_slices` of the recipe: a warning, or a refusal."""
+    mask = ball()
+    mask[:6] = mask[8:] = False
+    hyper = prepare(ct(), pet(), mask, _recipe(fov_policy=policy))
+    assert (hyper.refusal is not None and hyper.refusal.code == RefusalCode.FEW_SLICES) == refused
+    assert (WarningCode.FEW_SLICES in _codes(hyper)) != refused
+    assert prepare(ct(), pet(), mask, _recipe(fov_policy=policy, min_slices=2)).refusal is None
+
+
+@pytest.mark.parametrize("flat", ["ct", "pet"])
+def test_strict_leaves_out_a_slice_whose_channel_has_one_value(flat: str) -> None:
+    """With `fov_policy: strict` it is refused like a margin; the other slices are scored."""
+    voxels = {"ct": ct(), "pet": pet()}[flat].voxels.copy()
+    voxels[6] = 1.0
+    volumes = {"ct": ct(), "pet": pet()} | {flat: volume(voxels, pet().unit, flat)}
+    hyper = prepare(volumes["ct"], volumes["pet"], ball(), _recipe(fov_policy="strict"))
+    assert [(r.slice_index, r.code) for r in hyper.refused] == [(6, RefusalCode.HYPERIMAGE_FLAT_CHANNEL)]
+    assert 6 not in hyper.slice_index
+    assert WarningCode.HYPERIMAGE_FLAT_CHANNEL not in _codes(hyper)
+    constant = volume(np.full(SHAPE, 1.0), pet().unit, flat)
+    none = prepare(*({"ct": ct(), "pet": pet()} | {flat: constant}).values(), ball(), _recipe(fov_policy="strict"))
+    assert none.refusal is not None
+    assert none.refusal.code == RefusalCode.HYPERIMAGE_FLAT_CHANNEL
+    assert f"the {flat} channel" in none.refusal.message
+
+
 def test_grids_that_differ_are_a_defect() -> None:
     """The caller must have put all three on the CT grid."""
     with pytest.raises(ValueError, match="differ in grid"):

@@ -9,7 +9,15 @@ import pytest
 from egfr_dls.refusals import WarningCode
 from egfr_dls.study import Pathway
 from inference.biomarkers.clinical_context import ClinicalContext, Histology
-from inference.biomarkers.pet_ct_egfr.pathway import CAVEATS, HISTOLOGY_SENTENCE, TABLE, Circumstances, Level, suggest
+from inference.biomarkers.pet_ct_egfr.pathway import (
+    BOUNDS,
+    CAVEATS,
+    HISTOLOGY_SENTENCE,
+    TABLE,
+    Circumstances,
+    Level,
+    suggest,
+)
 
 HIGH, LOW, MISSING = Level.HIGH, Level.LOW, Level.MISSING
 # outcome and a figure of the evidence line, typed here from the specification and not from the code
@@ -121,3 +129,87 @@ def test_the_wording_suggests_and_never_asserts() -> None:
     for pair in PAIRS:
         text = suggest(*pair, Circumstances()).rationale
         assert not any(phrase in text for phrase in ("is EGFR mutant", "responds", "should receive", "favour"))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize(
+    ("beyond", "said"),
+    [
+        ({"published_cut_offs": False}, "a cut-off other than 0.5"),
+        ({"margin_kept": False}, "less than 10 or more than 20 mm around the tumour"),
+        ({"uptake_seen": False}, "a region without uptake"),
+        ({"margin_kept": False, "uptake_seen": False}, "around the tumour, nor for a region without uptake"),
+    ],
+)
+def test_evidence_is_quoted_within_its_bounds_only(
+    pair: tuple[Level, Level], beyond: dict[str, bool], said: str
+) -> None:
+    """Beyond them the outcome stays, no figure of the paper is printed, and the reason is said."""
+    pathway, evidence = EXPECTED[pair]
+    tissue = ClinicalContext(histology=Histology.ADENOCARCINOMA, tissue_pdl1_tps_percent=80)
+    for context in (ADENO, tissue):
+        suggestion = suggest(*pair, Circumstances(roi_confirmed=True, context=context, **beyond))
+        assert "p = " not in suggestion.rationale
+        assert "p < " not in suggestion.rationale
+        assert "DCB" not in suggestion.rationale
+        assert (said in suggestion.rationale) == bool(evidence)
+    assert suggest(*pair, Circumstances(roi_confirmed=True, context=ADENO, **beyond)).pathway is pathway
+
+
+def test_every_bound_is_one_circumstance() -> None:
+    assert [bound.holds(Circumstances()) for bound in BOUNDS] == [True] * len(BOUNDS)
+    assert len(BOUNDS) == 3
+
+
+@pytest.mark.parametrize(
+    ("tps", "figures"),
+    [
+        (1.0, ("54.54 %", "76.67 %", "18.18 %", "6.67 %")),
+        (80.0, ("54.54 %", "76.67 %", "18.18 %", "6.67 %")),
+        (0.9, ("20.00 %", "57.89 %", "60.00 %", "36.84 %")),
+        (0.0, ("20.00 %", "57.89 %", "60.00 %", "36.84 %")),
+    ],
+)
+def test_with_a_tissue_pd_l1_the_line_says_what_its_figures_are_of(tps: float, figures: tuple[str, ...]) -> None:
+    """Those of the table are of PDL1_DLS; those of immunohistochemistry stand beside them."""
+    context = ClinicalContext(histology=Histology.ADENOCARCINOMA, tissue_pdl1_tps_percent=tps)
+    text = suggest(LOW, MISSING, Circumstances(roi_confirmed=True, context=context)).rationale
+    assert "Evidence, of PDL1_DLS: " in text
+    assert "of immunohistochemistry, treated with ICI: " in text
+    assert all(figure in text for figure in figures)
+    assert text.count("Mu et al. 2020, Nat Commun 11:5228") == 1
+    without = suggest(LOW, HIGH, Circumstances(roi_confirmed=True, context=ADENO)).rationale
+    assert "immunohistochemistry" not in without
+
+
+def test_figures_that_could_not_be_confirmed_are_never_quoted() -> None:
+    """C3: the DCB of high scores under ICI repeats the hyperprogression figure; the plain medians are no Kaplan-Meier's."""
+    for pair, context in product(PAIRS, CONTEXTS):
+        text = suggest(*pair, Circumstances(context=context)).rationale
+        assert "33.33" not in text
+        assert "median" not in text
+        assert ("34.29 %" in text) == ("34.29 % (ICI, as printed)" in text)
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        (
+            ClinicalContext(),
+            "Not known to this software: histology, tissue EGFR, tissue PD-L1, treatment status.",
+        ),
+        (
+            ClinicalContext(Histology.ADENOCARCINOMA, False, None, 0.0),
+            "Stated by the site: adenocarcinoma, tissue PD-L1 TPS 0 %, no treatment before the scan. "
+            "Not known to this software: tissue EGFR.",
+        ),
+        (
+            ClinicalContext(Histology.OTHER, True, False, 12.5),
+            "Stated by the site: no adenocarcinoma, tissue EGFR wild type, tissue PD-L1 TPS 12.5 %, treatment before the scan.",
+        ),
+    ],
+)
+def test_what_is_known_is_said_and_what_is_unknown_too(context: ClinicalContext, said: str) -> None:
+    """At the end of every rationale, whatever decided; so a tissue result is never passed over."""
+    for pair, chest in product(PAIRS, (True, False)):
+        assert suggest(*pair, Circumstances(lesion_in_chest=chest, context=context)).rationale.endswith(said)
