@@ -31,6 +31,9 @@ MORPHOLOGICAL_OPERATIONS = Code("123104", "DCM", "Morphological Operations")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 SOURCE_IMAGE_FOR_PROCESSING = Code("121322", "DCM", "Source image for image processing operation")
 CLASS_ACTIVATION = Code("130403", "DCM", "Gradient-weighted class activation")
+PERSON = Code("121006", "DCM", "Person")
+REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")
+REJECTED_FOR_SAFETY = Code("113037", "DCM", "Rejected for Patient Safety Reasons")
 
 # -- standard: what was found, where, how
 MORPHOLOGICALLY_ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")

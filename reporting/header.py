@@ -21,7 +21,7 @@ from reporting.source_header import UTF_8
 from reporting.wording import series_description
 
 DIGEST_DIGITS = 24  # of a digest in Software Versions (0018,1020): LO holds 64 characters, the whole does not fit
-MODALITIES: dict[str, str] = {"report": "SR", "roi": "SEG", "pages": "OT"}
+MODALITIES: dict[str, str] = {"report": "SR", "roi": "SEG", "pages": "OT", "rejection": "KO"}
 
 
 def code_item(code: Code) -> Dataset:
@@ -41,7 +41,7 @@ def dicom_time(moment: datetime) -> str:
     return moment.strftime("%H%M%S.%f")
 
 
-def stamp(ds: Dataset, context: ReportContext, kind: str) -> Dataset:
+def stamp(ds: Dataset, context: ReportContext, kind: str, key: tuple[str, ...] = ()) -> Dataset:
     """Set the common attributes of an object of this kind and return it.
 
     Parameters
@@ -50,9 +50,11 @@ def stamp(ds: Dataset, context: ReportContext, kind: str) -> Dataset:
         the object with its own modules and SOP Class UID (0008,0016)
     kind
         of ``egfr_dls.uids.OBJECT_KINDS``
+    key
+        what else ends in the bytes, beside findings, kind, class and predecessor
     """
     ds.SpecificCharacterSet = UTF_8
-    ds.SOPInstanceUID = object_uid(context.findings, kind, ds.SOPClassUID, context.predecessor_uid)
+    ds.SOPInstanceUID = object_uid(context.findings, kind, ds.SOPClassUID, context.predecessor_uid, *key)
     ds.InstanceNumber = context.revision.number
     _series(ds, context, kind)
     _equipment(ds, context)

@@ -51,10 +51,13 @@ def kind_series_uid(findings: StudyFindings, kind: str) -> str:
     )
 
 
-def object_uid(findings: StudyFindings, kind: str, sop_class_uid: str, predecessor_uid: str | None) -> str:
+def object_uid(
+    findings: StudyFindings, kind: str, sop_class_uid: str, predecessor_uid: str | None, *further: str
+) -> str:
     """Return the SOP Instance UID of one object.
 
     The predecessor is in the key, so going back to an earlier network is a new object and never an old UID.
+    ``further`` is what else ends in the bytes.
     """
     return derived_uid(
         findings.study_instance_uid,
@@ -69,6 +72,7 @@ def object_uid(findings: StudyFindings, kind: str, sop_class_uid: str, predecess
         kind,
         sop_class_uid,
         predecessor_uid,
+        *further,
     )
 
 

@@ -25,6 +25,7 @@ _SERIES_DESCRIPTIONS: dict[str, str] = {
     "report": "EGFR-DLS report (research use only)",
     "roi": "EGFR-DLS ROI (research)",
     "pages": "EGFR-DLS Grad-CAM (research)",
+    "rejection": "EGFR-DLS rejection note (research)",
 }
 DEMONSTRATION_SERIES = "EGFR-DLS DEMONSTRATION, not a patient result"
 

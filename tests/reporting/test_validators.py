@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from egfr_dls.uids import CODING_SCHEME_UID
-from reporting.build import to_bytes
 from reporting.context import Predecessor, Revision
-from tests.reporting.report_cases import VARIANTS, Case, refused, scored, source_images, two_lesions
-
-ACCEPTED = (  # the 2022 tool does not know private code schemes, nor Device UID (CP 2010)
-    "Unrecognized defined term <99EGFRDLS>",
-    f"Unrecognized defined term <{CODING_SCHEME_UID}>",
-    "Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID",
-    "Standard Extended SOP Class",
-)
-ACCEPTED_BETWEEN = "Different information entities for attribute - Element=<AccessionNumber> IE <"
+from tests.reporting.report_cases import VARIANTS, refused, scored, source_images, two_lesions
+from tests.reporting.validators import ACCEPTED, ACCEPTED_BETWEEN, need, remarks, written
 
 dicom3tools = pytest.mark.dicom3tools
 dcmtk = pytest.mark.dcmtk
-
-
-def need(tool: str) -> str:
-    path = shutil.which(tool)
-    if path is None:
-        pytest.skip(f"{tool} is not installed")
-    return path
-
-
-def written(case: Case, folder: Path, prefix: str = "") -> list[Path]:
-    paths = []
-    for kind, made in case.build().items():
-        paths.append(folder / f"{prefix}{kind}.dcm")
-        paths[-1].write_bytes(to_bytes(made))
-    return paths
-
-
-def remarks(*command: str | Path) -> list[str]:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    return [line for line in (done.stdout + done.stderr).splitlines() if re.match(r"(Error|Warning)", line)]
 
 
 @dicom3tools
