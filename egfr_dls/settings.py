@@ -30,6 +30,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.settings_faults import nearest, sentence
+from egfr_dls.source_transport import check_transport, web_address
 
 PREFIX = "EGFR_DLS_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -217,17 +218,40 @@ class Destination(_Section):
     retry_seconds: float = Field(30, gt=0)  # first back-off of one object; doubles up to an hour
 
 
+class SourceTls(_Section):
+    """Whom a DICOMweb source must be, and who we are to it."""
+
+    ca: Path | None = None  # PEM: who vouches for the source; none: whom the system trusts
+    certificate: Path | None = None  # PEM, ours, where the source asks for one
+    key: Path | None = None  # PEM, without a pass phrase
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together; needed: both or none")
+        return self
+
+
 class Source(_Section):
     """A PACS that is asked for what a study lacks."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    ae_title: AeTitle
-    host: str
-    port: int = Field(ge=1, le=65535)
+    transport: Literal["dimse", "dicomweb"] = "dimse"
+    ae_title: Annotated[str, AfterValidator(_ae_title)] = ""  # dimse needs this, host and port
+    host: str = ""
+    port: int = Field(0, ge=0, le=65535)
     retrieve: Literal["c-get", "c-move"] | None = None  # left out: C-GET where the source takes it, else C-MOVE
+    url: Annotated[str, AfterValidator(web_address)] | None = None  # of dicomweb, as the two below
+    authorization_file: Path | None = None  # holds the value of the Authorization header
+    tls: SourceTls | None = None
     max_instances: int = Field(5000, ge=1)  # of one study; a source that lists more is not fetched from
-    max_bytes: int = Field(4294967296, ge=1)  # of one study, by C-GET
+    max_bytes: int = Field(4294967296, ge=1)  # of one study, by C-GET or DICOMweb
     max_seconds: float = Field(600, gt=0)  # of one study
+
+    @model_validator(mode="after")
+    def _keys_of_its_transport(self) -> Self:
+        check_transport(self.transport, dict(self), self.model_fields_set)
+        return self
 
 
 class Context(_Section):

@@ -27,8 +27,6 @@ NOT_IN_THIS_VERSION: dict[str, str] = {
     "destinations.tls": "DICOM TLS",
     "destinations.transport": "STOW-RS",
     "destinations.url": "STOW-RS",
-    "sources.transport": "fetching by DICOMweb",
-    "sources.url": "fetching by DICOMweb",
     "http.auth": "the operator's page",
 }
 

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from egfr_dls.settings import Source
+from listener.retrieve.dicomweb import web_dialogue
+from listener.retrieve.dimse import dimse_dialogue
+from listener.retrieve.inbox import Inbox
 from listener.retrieve.plan import Request, plan
 from listener.retrieve.priors import fetch_prior_reports
 from listener.retrieve.query import listed_series
-from listener.retrieve.source import SourceError, dialogue
-from listener.retrieve.take import Inbox, fetch
+from listener.retrieve.source import SourceError
 from listener.storage.reception import Reception
+
+DIALOGUES = {"dimse": dimse_dialogue, "dicomweb": web_dialogue}
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Lack:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was requested, what came on the same association (SOP Instance UIDs), and what went wrong.
+    """What was requested, what came from it on the same way (SOP Instance UIDs), and what went wrong.
 
     ``reports``: earlier reports of the patient as Part 10 files, by SOP Instance UID.
     """
@@ -65,10 +69,10 @@ class Asker:
         failure: SourceError | None = None
         whole = False
         try:
-            with dialogue(source, self._ae_title, inbox.on_store, self._stop) as opened:
+            with DIALOGUES[source.transport](source, inbox, self._stop) as opened:
                 listed = listed_series(opened, study_instance_uid, lack.modalities, source.max_instances)
                 requests = plan(listed, lack.here)
-                fetch(opened, requests, inbox, study_instance_uid)
+                opened.fetch(requests, study_instance_uid)
                 whole = True
                 fetch_prior_reports(opened, inbox)
         except SourceError as error:

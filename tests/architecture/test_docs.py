@@ -79,7 +79,7 @@ SECTIONS = {
     "study": "`[study]`", "storage": "`[storage]`", "storage.s3": "`[storage]`",
     "ledger": "`[ledger]`", "inference": "`[inference]`", "biomarkers.pet_ct_egfr": "`[biomarkers.pet_ct_egfr]`",
     "reporting": "`[reporting]`", "destinations": "`[[destinations]]`",
-    "sources": "`[[sources]]`", "context": "`[context]`", "http": "`[http]`",
+    "sources": "`[[sources]]`", "sources.tls": "`[[sources]]`", "context": "`[context]`", "http": "`[http]`",
     "logging": "`[logging]`",
 }  # fmt: skip
 

@@ -64,6 +64,19 @@ def test_later_keys_are_keys_that_this_version_does_not_have() -> None:
     assert not {key for key in NOT_IN_THIS_VERSION if "." not in key} & set(known["properties"])
 
 
+SOURCE = "[[sources]]\nname = 'pacs'\n"
+WEB = SOURCE + "transport = 'dicomweb'\n"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8042/dicom-web/", "http://localhost/", "https://pacs.example/qido"])
+def test_a_dicomweb_source_is_read(tmp_path: Path, url: str) -> None:
+    """With credentials by TLS, or to this machine."""
+    path = tmp_path / "egfr-dls.toml"
+    path.write_text(WEB + f"url = '{url}'\nauthorization_file = 'token'\n", encoding="utf-8")
+    (source,) = settings.load(path, ROOT).sources
+    assert (source.url, source.authorization_file) == (url.rstrip("/"), Path("token"))
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -82,10 +95,30 @@ def test_later_keys_are_keys_that_this_version_does_not_have() -> None:
         (DESTINATION.format("a") * 2, "destinations: name a is there more than once"),
         (DESTINATION.format("a/b"), "destinations.name: "),
         ("[listener", "is not TOML"),
+        (SOURCE, "sources: ae_title is missing; needed with transport 'dimse': ae_title, host, port"),
+        (SOURCE + "ae_title = 'A'\nhost = 'h'", "sources: port is missing"),
+        (
+            SOURCE + "ae_title = 'A'\nhost = 'h'\nport = 104\nurl = 'http://h'",
+            "url is without effect with transport 'dimse'",
+        ),
+        (WEB, "sources: url is missing; needed with transport 'dicomweb': url"),
+        (WEB + "url = 'http://h'\nae_title = 'A'", "sources: ae_title is without effect with transport 'dicomweb'"),
+        (WEB + "url = 'ftp://h/x'", "sources.url: 'ftp://h/x' is no address; needed: http(s)://host[:port][/path]"),
+        (WEB + "url = 'https://h:99999'", "sources.url: "),
+        (WEB + "url = 'https://h/x?token=1'", "nothing behind it"),
+        (WEB + "url = 'https://me:secret@h'", "sources.url: url holds a user name; needed: authorization_file"),
+        (
+            WEB + "url = 'http://h'\nauthorization_file = 'f'",
+            "url is http, with tls or authorization_file; needed: https",
+        ),
+        (WEB + "url = 'http://127.0.0.1'\ntls = { ca = 'c' }", "needed: https"),
+        (WEB + "url = 'https://h'\ntls = { key = 'k' }", "sources.tls: certificate and key belong together"),
+        (WEB + "url = 'https://h'\ntls = { kee = 'k' }", "unknown key sources.tls.kee; did you mean key?"),
     ],
 )
 def test_wrong_value_is_named_with_what_was_found(tmp_path: Path, text: str, part: str) -> None:
     assert part in fault(tmp_path, text)
+    assert "secret" not in fault(tmp_path, text)
 
 
 TLS = "[listener.tls]\ncertificate = 'c.pem'\nkey = 'k.pem'\nca = 'ca.pem'\n"

@@ -12,7 +12,8 @@ from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
-from listener.retrieve.source import CLASSES, FIND, GET, MOVE, REPORT_CLASS
+from listener.retrieve.association import FIND, GET, MOVE
+from listener.retrieve.source import CLASSES, REPORT_CLASS
 from tests.listener.requester import free_port
 
 AE_TITLE = "ARCHIVE"

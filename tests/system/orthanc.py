@@ -20,6 +20,8 @@ CLONE_NEWNET = 0x40000000  # <sched.h>
 AE_TITLE, DICOM_PORT, HTTP_PORT = "ORTHANC", 4242, 8042
 NODE_PORT = 11112
 STABLE_SECONDS = 2
+DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+DICOMWEB_URL = f"http://127.0.0.1:{HTTP_PORT}/dicom-web"
 Value = TypeVar("Value")
 
 
@@ -84,7 +86,10 @@ def network_namespace() -> Iterator[NetworkNamespace]:
 
 
 class Orthanc:
-    """One Orthanc with storage under ``folder``; it knows the node as "egfr"."""
+    """One Orthanc with storage under ``folder``; it knows the node as "egfr".
+
+    Where its DICOMweb plugin is installed, it also answers at ``DICOMWEB_URL``.
+    """
 
     def __init__(self, folder: Path, namespace: NetworkNamespace, scripts: Sequence[Path]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +97,7 @@ class Orthanc:
         document = {
             "StorageDirectory": str(folder / "storage"),
             "IndexDirectory": str(folder / "storage"),
-            "Plugins": [],
+            "Plugins": [str(DICOMWEB_PLUGIN)] if DICOMWEB_PLUGIN.exists() else [],
             "DicomAet": AE_TITLE,
             "DicomPort": DICOM_PORT,
             "DicomCheckCalledAet": True,

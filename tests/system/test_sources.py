@@ -15,6 +15,8 @@ from tests.builders import to_part10
 from tests.system.orthanc import (
     AE_TITLE,
     DICOM_PORT,
+    DICOMWEB_PLUGIN,
+    DICOMWEB_URL,
     NODE_PORT,
     NetworkNamespace,
     Orthanc,
@@ -26,13 +28,18 @@ from tests.system.study_data import of_modality, small_study, study_uid
 pytestmark = [pytest.mark.system, pytest.mark.orthanc]
 
 
+DICOMWEB = {"transport": "dicomweb", "url": DICOMWEB_URL}
+
+
 def sections(folder: Path, models: Path, **source: object) -> dict[str, Any]:
     """Return a configuration with Orthanc as peer, destination and source."""
+    if source.get("transport") == "dicomweb" and not DICOMWEB_PLUGIN.exists():
+        pytest.skip("not installed: orthanc-dicomweb")
     made = service_sections(folder, models, listener={"port": NODE_PORT})
     where = {"ae_title": AE_TITLE, "host": "127.0.0.1", "port": DICOM_PORT}
     made["listener.peers"] = [{"ae_title": title, "host": "127.0.0.1"} for title in (SCANNER, AE_TITLE)]
     made["destinations"] = [{"name": "orthanc", **where}]
-    made["sources"] = [{"name": "archive", **where, **source}]
+    made["sources"] = [{"name": "archive", **({} if "transport" in source else where), **source}]
     return made
 
 
@@ -42,19 +49,28 @@ def texts(ds: Dataset) -> list[str]:
     return [*found, *(text for item in ds.get("ContentSequence", []) for text in texts(item))]
 
 
-@pytest.mark.parametrize("retrieve", ["c-get", "c-move"])
+@pytest.mark.parametrize(
+    ("source", "caller"),
+    [({"retrieve": "c-get"}, AE_TITLE), ({"retrieve": "c-move"}, AE_TITLE), (DICOMWEB, "archive")],
+    ids=["c-get", "c-move", "dicomweb"],
+)
 def test_ct_and_segmentation_are_fetched_and_the_study_is_scored(
-    tmp_path: Path, namespace: NetworkNamespace, orthanc: Orthanc, tiny_models: Path, retrieve: str
+    tmp_path: Path,
+    namespace: NetworkNamespace,
+    orthanc: Orthanc,
+    tiny_models: Path,
+    source: dict[str, str],
+    caller: str,
 ) -> None:
     study, uid = small_study(1), study_uid(1)
     for ds in study:
         orthanc.post("/instances", to_part10(ds))
     folder = tmp_path / "node"
-    with running_service(folder, sections(folder, tiny_models, retrieve=retrieve), prefix=namespace.prefix) as service:
+    with running_service(folder, sections(folder, tiny_models, **source), prefix=namespace.prefix) as service:
         namespace.call(send_whole, NODE_PORT, of_modality(study, "PT"))
         document = service.wait_for_state(uid, StudyState.DELIVERED, seconds=120)
         assert document["instances"] == len(study)
-        assert {row.calling_ae_title for row in service.rows(instance)} == {SCANNER, AE_TITLE}
+        assert {row.calling_ae_title for row in service.rows(instance)} == {SCANNER, caller}
         fetched = [w["message"] for w in document["findings"]["warnings"] if w["code"] == "SERIES_FETCHED"]
         assert [message.split(" series ")[0] for message in fetched] == ["8 instances of CT", "1 instance of SEG"]
         assert all("from source archive" in message for message in fetched)
@@ -79,15 +95,16 @@ def test_a_source_that_is_down_leaves_the_study_to_its_force_time(
         assert service.events("source_failed", reason="UNREACHABLE")
 
 
+@pytest.mark.parametrize("source", [{}, DICOMWEB], ids=["c-get", "dicomweb"])
 def test_a_node_with_an_empty_ledger_finds_the_patients_earlier_result_in_pacs(
-    tmp_path: Path, namespace: NetworkNamespace, orthanc: Orthanc, tiny_models: Path
+    tmp_path: Path, namespace: NetworkNamespace, orthanc: Orthanc, tiny_models: Path, source: dict[str, str]
 ) -> None:
     who = {"PatientID": "4711", "IssuerOfPatientID": "SITE"}
     first, second = small_study(3, **who, StudyDate="20240229"), small_study(4, **who, StudyDate="20250601")
     for ds in (*first, *second):
         orthanc.post("/instances", to_part10(ds))
     for folder, study in ((tmp_path / "before", first), (tmp_path / "after", second)):
-        with running_service(folder, sections(folder, tiny_models), prefix=namespace.prefix) as service:
+        with running_service(folder, sections(folder, tiny_models, **source), prefix=namespace.prefix) as service:
             namespace.call(send_whole, NODE_PORT, study)
             document = service.wait_for_state(str(study[0].StudyInstanceUID), StudyState.DELIVERED, seconds=120)
             if study is first:

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import Comprehensive3DSRStorage
 
 from egfr_dls.ledger import retrievals, studies
 from egfr_dls.ledger.retrievals import FetchedSeries
 from egfr_dls.settings import Source
 from egfr_dls.study import StudyState
 from egfr_dls.uids import series_uid
-from listener.retrieve.source import FIND, GET, MOVE
+from listener.retrieve.association import FIND, GET, MOVE
 from tests.builders import (
     CT_SERIES_UID,
     PET_SERIES_UID,
@@ -29,11 +28,12 @@ from tests.builders import (
     pet_slices,
     petct_study,
     rtstruct,
-    secondary_capture,
 )
 from tests.listener.archive import AE_TITLE, Archive, serving
 from tests.listener.nodes import PEERS, Node, node_settings, running, until
 from tests.listener.requester import free_port
+from tests.listener.retrieve.reports import report_of
+from tests.listener.web_archive import WebArchive, serving_web
 
 OTHER_STUDY = "1.2.826.0.1.3680043.10.2.1"
 
@@ -162,6 +162,22 @@ def test_our_own_objects_are_no_region_of_interest_to_fetch(tmp_path: Path) -> N
         complete(node)
         assert archive.retrievals == []
         assert fetched(node) == []
+
+
+def test_a_dicomweb_source_completes_a_study_like_any_other(tmp_path: Path) -> None:
+    """By the same way into spool and ledger, with the same events; the second source is asked where it has nothing."""
+    study = petct_study()
+    with serving_web(WebArchive([])) as empty, serving_web(WebArchive([*study, report_of("1.2.77.1", 1)])) as archive:
+        sources = [{"name": n, "transport": "dicomweb", "url": a.url} for n, a in (("empty", empty), ("pacs", archive))]
+        with asking(tmp_path, *sources) as node:
+            node.send(pet_slices())
+            complete(node)
+            assert sorted(node.indexed()) == sorted(ds.SOPInstanceUID for ds in study)
+            assert fetched(node) == [FetchedSeries(CT_SERIES_UID, "CT", "pacs", len(ct_slices()))]
+            assert '"forced": null' in forced(node)
+            assert said(node, "source_failed")["reason"] == "NOT_THERE"
+            assert said(node, "source_asked")["count"] == len(ct_slices())
+            assert kept(node) == ["1.2.77.1.9.1"]
 
 
 # -- a source that fails
@@ -331,18 +347,6 @@ def test_a_stop_breaks_off_and_the_next_start_asks_again(tmp_path: Path) -> None
 
 
 # -- earlier reports of the patient
-
-
-def report_of(study: str, revision: int, *, patient_id: str | None = None, date: str = "20240101") -> Dataset:
-    """Return what stands for a report of ours in another study of the patient."""
-    ds = secondary_capture(series_uid(study, "pet_ct_egfr", "report", demonstration=False))
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = Comprehensive3DSRStorage
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{study}.9.{revision}"
-    for keyword in [e.keyword for e in ds.group_dataset(0x0028)] + ["PixelData"]:
-        delattr(ds, keyword)
-    ds.StudyInstanceUID, ds.Modality, ds.StudyDate, ds.InstanceNumber = study, "SR", date, revision
-    ds.PatientID = patient_id or ct_slices()[0].PatientID
-    return ds
 
 
 def kept(node: Node) -> list[str]:
