@@ -13,7 +13,7 @@ from egfr_dls.refusals import RefusalCode
 from egfr_dls.volume import Mask, Unit, Volume
 from inference.read.geometry import stack_of
 from inference.read.header import number, text, where, written
-from inference.read.pixels import stored_values
+from inference.read.pixels import require_bytes, stored_values
 from inference.read.series import SeriesImages
 
 # Nothing in a patient is below; scanners fill the corners outside the scan circle with such values.
@@ -33,6 +33,7 @@ def read_ct(series: SeriesImages) -> Volume:
     """
     stack = stack_of(series)
     rescales = [_rescale(ds) for ds in stack.datasets]
+    require_bytes(stack.datasets, stack.geometry.shape[1:])
     voxels = np.empty(stack.geometry.shape, np.float32)
     padding = np.empty(stack.geometry.shape, np.bool_)
     for z, (ds, (slope, intercept)) in enumerate(zip(stack.datasets, rescales, strict=True)):

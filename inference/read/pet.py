@@ -13,7 +13,7 @@ from inference.imaging.suv_header import TAGS, PetSlice
 from inference.read import header
 from inference.read.geometry import stack_of
 from inference.read.header import number, text, texts, where, written
-from inference.read.pixels import stored_values
+from inference.read.pixels import require_bytes, stored_values
 from inference.read.series import SeriesImages
 
 PHILIPS = "Philips PET Private Group"
@@ -46,6 +46,7 @@ def read_pet(series: SeriesImages, scale: SuvScale | None) -> Volume:
     """
     stack = stack_of(series)
     scales = [_slope(ds) * (scale.factors[text(ds, "SOPInstanceUID")] if scale else 1.0) for ds in stack.datasets]
+    require_bytes(stack.datasets, stack.geometry.shape[1:])
     voxels = np.empty(stack.geometry.shape, np.float32)
     for z, (ds, per_stored) in enumerate(zip(stack.datasets, scales, strict=True)):
         with np.errstate(over="ignore"):  # what is not finite is refused by ``Stack.volume``

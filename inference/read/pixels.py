@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
@@ -16,7 +18,7 @@ from pydicom.uid import (
     JPEGTransferSyntaxes,
 )
 
-from inference.read.header import unreadable
+from inference.read.header import integer, text, unreadable, where
 
 # The decoder plug-in of each compressed transfer syntax that the product installs.
 PLUGINS: dict[str, str] = {
@@ -24,6 +26,32 @@ PLUGINS: dict[str, str] = {
     **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg-openjpeg"),
     **dict.fromkeys(JPEGTransferSyntaxes, "pylibjpeg-libjpeg"),
 }
+
+
+def require_bytes(datasets: Sequence[Dataset], shape: tuple[int, int]) -> None:
+    """Refuse slices whose pixels are shorter than Rows and Columns claim, before any memory is taken for them.
+
+    Compressed slices pass: each one's own stream says its size, and the decoder compares.
+
+    Raises
+    ------
+    StudyRefusedError
+        ``PIXELS_UNREADABLE``, with what is there and what is needed
+    """
+    for ds in datasets:
+        syntax, bits, held = _syntax(ds), integer(ds, "BitsAllocated"), _stored_bytes(ds)
+        needed = shape[0] * shape[1] * (bits or 0) // 8
+        if syntax.is_transfer_syntax and not syntax.is_encapsulated and held < needed:
+            pixels = f"{shape[0]} x {shape[1]} pixels of {bits} bits"
+            raise unreadable(ds, f"{where('PixelData')} of {held} bytes where {pixels} need {needed}", ValueError())
+
+
+def _stored_bytes(ds: Dataset) -> int:
+    """Return the length of PixelData (7FE0,0010), also of pixels that are still in the file."""
+    element = ds.get_item("PixelData") if "PixelData" in ds else None
+    if isinstance(element, RawDataElement):
+        return int(element.length)
+    return len(element.value or b"") if element is not None else 0
 
 
 def stored_values(ds: Dataset, shape: tuple[int, int]) -> NDArray[Any]:
@@ -44,8 +72,12 @@ def stored_values(ds: Dataset, shape: tuple[int, int]) -> NDArray[Any]:
     return np.asarray(values)
 
 
+def _syntax(ds: Dataset) -> UID:
+    return UID(text(getattr(ds, "file_meta", Dataset()), "TransferSyntaxUID"))
+
+
 def _missing_plugin(ds: Dataset) -> str:
-    syntax = UID(str(getattr(ds, "file_meta", Dataset()).get("TransferSyntaxUID", "") or ""))
+    syntax = _syntax(ds)
     try:
         available = get_decoder(syntax).is_available
     except NotImplementedError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,20 +103,67 @@ def test_a_rescale_that_is_no_number_is_refused_by_name(
     assert "Needed: " in refused.value.message
 
 
-@pytest.mark.parametrize(
-    "lie", [{"Rows": 4096, "Columns": 4096, "PixelSpacing": [0.2, 0.2]}, {"Rows": 65535}, {"NumberOfFrames": 10**6}]
-)
-def test_claims_without_pixels_take_no_memory(lie: dict[str, Any]) -> None:
-    """Headers that promise gigabytes over a few hundred bytes of pixels; lengths are those of a scanner."""
-    series = series_of(builders.ct_slices(**lie))
+HOSTILE: dict[str, tuple[dict[str, Any], RefusalCode, str]] = {
+    "gigapixels": (
+        {"Rows": 4096, "Columns": 4096, "PixelSpacing": [0.2, 0.2]}, RefusalCode.PIXELS_UNREADABLE,
+        "bytes where 4096 x 4096 pixels of 16 bits need 33554432"),
+    "a million frames": (
+        {"NumberOfFrames": 10**6}, RefusalCode.PIXELS_UNREADABLE, "NumberOfFrames (0028,0008) is '1000000'"),
+    "all rows there can be": ({"Rows": 65535}, RefusalCode.PIXELS_UNREADABLE, "Rows (0028,0010) is '65535'"),
+    "no pixels": ({"PixelData": None}, RefusalCode.PIXELS_UNREADABLE, "PixelData (7FE0,0010) of 0 bytes where"),
+    "zero spacing": ({"PixelSpacing": [0, 0]}, RefusalCode.GEOMETRY_MISMATCH, "PixelSpacing (0028,0030) is '0"),
+    "slices of nothing": (
+        {"ImagePositionPatient": lambda i: [0, 0, 1e-6 * i]}, RefusalCode.GEOMETRY_MISMATCH, "at one position"),
+}  # fmt: skip
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """Return what a call took at most."""
     tracemalloc.start()
     try:
-        with pytest.raises(StudyRefusedError, match="PIXELS_UNREADABLE"):
-            read_ct(series)
-        _, peak = tracemalloc.get_traced_memory()
+        call()
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 2**30  # bytes
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT"])
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_headers_are_refused_before_memory_is_taken(case: str, modality: str) -> None:
+    """Headers that promise gigabytes over a few hundred bytes of pixels, or lengths that no scanner has."""
+    lie, code, words = HOSTILE[case]
+    series = series_of(builders.ct_slices(**lie) if modality == "CT" else builders.pet_slices(**lie))
+
+    def read() -> None:
+        with pytest.raises(StudyRefusedError) as refused:
+            read_ct(series) if modality == "CT" else read_pet(series, None)
+        assert (refused.value.code, words in refused.value.message) == (code, True)
+
+    assert peak_bytes(read) < 2**20
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT"])
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
+def test_geometry_that_is_not_a_number_is_refused_before_memory_is_taken(keyword: str, modality: str) -> None:
+    datasets = builders.ct_slices() if modality == "CT" else builders.pet_slices()
+    tag, value = tag_of(keyword), b"nan\\nan\\nan"
+    datasets[3]._dict[tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)
+    series = series_of(datasets)
+
+    def read() -> None:
+        with pytest.raises(StudyRefusedError, match=f"GEOMETRY_MISMATCH.*{keyword}.*nan"):
+            read_ct(series) if modality == "CT" else read_pet(series, None)
+
+    assert peak_bytes(read) < 2**20
+
+
+@pytest.mark.parametrize("deferred", [True, False])
+def test_pixels_that_are_still_in_the_file_are_measured_too(tmp_path: Path, deferred: bool) -> None:
+    file = tmp_path / "one"
+    file.write_bytes(builders.to_part10(builders.ct_slices(np.zeros((1, 64, 64)), Rows=65)[0]))
+    series = series_of([dcmread(file, defer_size=1024 if deferred else None)])
+    with pytest.raises(StudyRefusedError, match="of 8192 bytes where 65 x 64 pixels of 16 bits need 8320"):
+        read_ct(series)
 
 
 def compressed(syntax: str, fragment: bytes) -> SeriesImages:
