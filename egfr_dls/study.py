@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class StudyState(StrEnum):
@@ -64,6 +64,14 @@ class ReceivedInstance:
     association_id: str
     received_at: datetime
     frame_of_reference_uid: str = ""
+
+
+class Priority(IntEnum):
+    """Whose jobs and deliveries go first: the smallest value. A person sets it (`egfr-dls studies priority`)."""
+
+    STAT = 0
+    ROUTINE = 1
+    BACKFILL = 2
 
 
 class RoiSource(StrEnum):

@@ -11,6 +11,7 @@ from sqlalchemy import Row
 
 from egfr_dls.findings import StudyFindings, result_document
 from egfr_dls.ledger import Tx, deliveries, results, retrievals, studies
+from egfr_dls.ledger.destinations import parked_reasons
 
 SHOW_SCHEMA = "egfr-dls-study/1"
 
@@ -76,7 +77,7 @@ def destinations(tx: Tx, study_instance_uid: str | None = None) -> list[dict[str
     """Return the destinations, all or a study's, and why nothing is sent to those that are parked."""
     return [
         {"name": name, "parked_reason": reason}
-        for name, reason in deliveries.destinations(tx, study_instance_uid).items()
+        for name, reason in parked_reasons(tx, study_instance_uid).items()
     ]
 
 

@@ -20,10 +20,11 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # pynetdicom makes its SOP classes at run time
 
+from egfr_dls.delivery import PASSED, STUCK, DeliveryState
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.job_loop import Clock
-from egfr_dls.ledger import Tx, deliveries, studies
-from egfr_dls.ledger.deliveries import DeliveryState, DueDelivery
+from egfr_dls.ledger import Tx, deliveries, destinations, studies
+from egfr_dls.ledger.deliveries import DueDelivery
 from egfr_dls.outgoing import let_reader_rest, send_at_once
 from egfr_dls.settings import Destination, Settings
 from egfr_dls.store import Store
@@ -87,7 +88,7 @@ class Sender:
                     get_logger().error("sending_failed", destination=name, **error_fields(error))
                     stop.wait(PROBE_CAP_SECONDS)
         with suppress(TemporaryFailureError), self._store.ledger.begin() as tx:
-            deliveries.release_destination(tx, name, self._name)
+            destinations.release(tx, name, self._name)
 
     def _pause(self) -> float:
         """Return how long to wait for a change of the ledger at most, seconds."""
@@ -100,7 +101,7 @@ class Sender:
         if now < self._probe_at:
             return 0
         with self._store.ledger.read() as tx:
-            parked = deliveries.destinations(tx).get(self._destination.name) is not None
+            parked = destinations.parked_reasons(tx).get(self._destination.name) is not None
             due = [] if parked else deliveries.due(tx, self._destination.name, now)
         if not due:
             return 0  # without a write, which would wake the senders, this one too
@@ -123,7 +124,7 @@ class Sender:
 
     def _may_send(self, tx: Tx) -> bool:
         """Take or renew the lease: there is one sender a destination, and none to a parked one."""
-        claimed = deliveries.claim_destination(tx, self._destination.name, self._name, self._clock(), LEASE_SECONDS)
+        claimed = destinations.claim(tx, self._destination.name, self._name, self._clock(), LEASE_SECONDS)
         return claimed == ""
 
     def _open(self, due: Sequence[DueDelivery]) -> Association | Unreachable:
@@ -163,7 +164,7 @@ class Sender:
         self._probe_at = self._clock() + _probe_seconds(self._failures)
         with self._store.ledger.begin() as tx:
             if why.parks:
-                deliveries.park_destination(tx, self._destination.name, why.reason)
+                destinations.park(tx, self._destination.name, why.reason)
             for d in due:
                 deliveries.note_try(tx, d.sop_instance_uid, self._destination.name, self._clock(), why.reason)
         for d in due:
@@ -254,10 +255,10 @@ class Sender:
             if attempts is None:
                 return
             required = [d.name for d in self._settings.destinations if d.required]
-            if to in deliveries.END_STATES and deliveries.report_arrived(tx, due.study_instance_uid, required):
+            if to in PASSED and deliveries.report_arrived(tx, due.study_instance_uid, required):
                 studies.move(tx, due.study_instance_uid, StudyState.DELIVERED, self._clock())
-            held_back = to in deliveries.STUCK_STATES and deliveries.report_waits(tx, uid, name)
-        log = get_logger().error if to in deliveries.STUCK_STATES else get_logger().info
+            held_back = to in STUCK and deliveries.report_waits(tx, uid, name)
+        log = get_logger().error if to in STUCK else get_logger().info
         log(
             f"delivery_{to}",
             study_key=due.study_key,

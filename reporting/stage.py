@@ -15,11 +15,11 @@ from pydicom.dataset import Dataset
 from sqlalchemy import Row
 
 from egfr_dls import job_loop
+from egfr_dls.delivery import DEMONSTRATION
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import StudyFindings
 from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies
-from egfr_dls.ledger.deliveries import DEMONSTRATION
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.settings import Settings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -23,46 +22,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from egfr_dls.delivery import (
+    DEMONSTRATION,
+    NOT_PROVEN,
+    PASSED,
+    STUCK,
+    THERE,
+    TRANSITIONS,
+    WAITING,
+    DeliveryState,
+)
+from egfr_dls.ledger import destinations
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.schema import built_object, delivery, destination, findings, study
-
-
-class DeliveryState(StrEnum):
-    """Where one object stands at one destination."""
-
-    QUEUED = "queued"  # bytes kept, due time set
-    SENT = "sent"  # request issued, no answer recorded: the same bytes go again
-    STORED = "stored"  # answered with success or a warning
-    NOT_ACCEPTED = "not_accepted"  # an optional object whose SOP class the destination does not take
-    PARKED = "parked"  # permanent answer: needs a person
-    DEAD = "dead"  # tried for a day, and the last try failed too
-
-
-TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
-    DeliveryState.QUEUED: frozenset(
-        {DeliveryState.SENT, DeliveryState.PARKED, DeliveryState.NOT_ACCEPTED, DeliveryState.DEAD}
-    ),
-    DeliveryState.SENT: frozenset(
-        {
-            DeliveryState.STORED,
-            DeliveryState.QUEUED,
-            DeliveryState.SENT,
-            DeliveryState.PARKED,
-            DeliveryState.NOT_ACCEPTED,
-            DeliveryState.DEAD,
-        }
-    ),
-    DeliveryState.STORED: frozenset(),
-    DeliveryState.NOT_ACCEPTED: frozenset(),
-    DeliveryState.PARKED: frozenset({DeliveryState.QUEUED}),
-    DeliveryState.DEAD: frozenset({DeliveryState.QUEUED}),
-}
-# Why the deliveries of a demonstration network's results wait at a destination outside this machine.
-DEMONSTRATION = "DEMONSTRATION_NOT_ALLOWED"  # [inference] allow_demonstration_models
-
-WAITING = (DeliveryState.QUEUED, DeliveryState.SENT)
-END_STATES = (DeliveryState.STORED, DeliveryState.NOT_ACCEPTED)
-STUCK_STATES = (DeliveryState.PARKED, DeliveryState.DEAD)  # need a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +70,7 @@ def queue(
 
 
 def due(tx: Tx, destination_name: str, now: float, limit: int = 64) -> list[DueDelivery]:
-    """Return what should go to a destination now, study by study, each in its order of sending.
+    """Return what should go to a destination now, study by study, the urgent first, each in its order of sending.
 
     A report whose SEG is not there and is not due either is left out, so that it keeps no place from others.
     """
@@ -132,7 +104,7 @@ def _awaited(destination_name: Any) -> ColumnElement[bool]:
     return and_(
         built_object.c.kind == "roi",
         delivery.c.destination == destination_name,
-        delivery.c.state.not_in(END_STATES),
+        delivery.c.state.not_in(PASSED),
     )
 
 
@@ -169,14 +141,26 @@ def settle(
     reason: str = "",
     alike: int = 1,
     due_at: float | None = None,
+    proof_due_at: float | None = None,
 ) -> int | None:
     """Record what became of an attempt.
+
+    Parameters
+    ----------
+    proof_due_at
+        of what is stored: when to ask for its proof; None: none is owed
 
     Returns
     -------
     the attempts made, or None where nothing was written: from its present state the delivery cannot go there
     """
-    values: dict[str, Any] = {"last_status": status, "reason": reason, "alike": alike}
+    values: dict[str, Any] = {
+        "last_status": status,
+        "reason": reason,
+        "alike": alike,
+        "proof_due_at": proof_due_at,
+        "proof_tries": 0,
+    }
     if due_at is not None:
         values["due_at"] = due_at
     return _set(tx, sop_instance_uid, destination_name, to, **values)
@@ -199,13 +183,19 @@ def revive(tx: Tx, study_instance_uid: str, now: float, *, demonstrations: bool)
     """Queue a study's parked and dead deliveries again, same bytes; make its waiting ones due now. Return how many.
 
     Its destinations are opened, and for all that waits there the day to give up after begins anew. Those that wait
-    because a demonstration network made them go only where ``demonstrations`` are allowed.
+    because a demonstration network made them go only where ``demonstrations`` are allowed. What could not be proven is
+    asked for again.
     """
     uids = select(built_object.c.sop_instance_uid).where(built_object.c.study_instance_uid == study_instance_uid)
     revived = tx.execute(
         update(delivery)
         .where(delivery.c.sop_instance_uid.in_(uids), _needs_a_person(demonstrations=demonstrations))
-        .values(state=DeliveryState.QUEUED, attempts=0, first_try_at=None, due_at=now, reason="")
+        .values(state=DeliveryState.QUEUED, attempts=0, first_try_at=None, due_at=now, absences=0, reason="")
+    )
+    unproven = tx.execute(
+        update(delivery)
+        .where(delivery.c.sop_instance_uid.in_(uids), _lacks_proof())
+        .values(proof_due_at=now, proof_tries=0, reason="")
     )
     hurried = tx.execute(
         update(delivery)
@@ -213,8 +203,9 @@ def revive(tx: Tx, study_instance_uid: str, now: float, *, demonstrations: bool)
         .values(due_at=now)
     )
     begin_day_anew(tx, study_instance_uid)
-    _open(tx, [name for name, reason in destinations(tx, study_instance_uid).items() if reason is not None])
-    return revived.rowcount + hurried.rowcount
+    parked = destinations.parked_reasons(tx, study_instance_uid)
+    destinations.unpark(tx, [name for name, reason in parked.items() if reason is not None])
+    return revived.rowcount + unproven.rowcount + hurried.rowcount
 
 
 def begin_day_anew(tx: Tx, study_instance_uid: str) -> None:
@@ -228,14 +219,14 @@ def begin_day_anew(tx: Tx, study_instance_uid: str) -> None:
 
 
 def stuck_studies(tx: Tx, *, demonstrations: bool) -> list[str]:
-    """Return the studies of which something is parked or dead, or waits at a parked destination."""
+    """Return the studies of which something is parked, dead or not proven, or waits at a parked destination."""
     waits = delivery.c.state.in_(WAITING) & delivery.c.destination.in_(
         select(destination.c.name).where(destination.c.parked_reason.is_not(None))
     )
     rows = tx.execute(
         select(built_object.c.study_instance_uid)
         .join(delivery, delivery.c.sop_instance_uid == built_object.c.sop_instance_uid)
-        .where(_needs_a_person(demonstrations=demonstrations) | waits)
+        .where(_needs_a_person(demonstrations=demonstrations) | _lacks_proof() | waits)
         .distinct()
     )
     return list(rows.scalars())
@@ -243,7 +234,17 @@ def stuck_studies(tx: Tx, *, demonstrations: bool) -> list[str]:
 
 def _needs_a_person(*, demonstrations: bool) -> ColumnElement[bool]:
     stays = () if demonstrations else (DEMONSTRATION,)
-    return delivery.c.state.in_(STUCK_STATES) & delivery.c.reason.not_in(stays)
+    return delivery.c.state.in_(STUCK) & delivery.c.reason.not_in(stays)
+
+
+def _lacks_proof() -> ColumnElement[bool]:
+    """Whether an object is stored and its proof, which was wanted, was given up."""
+    return and_(delivery.c.state == DeliveryState.STORED, delivery.c.reason == NOT_PROVEN)
+
+
+def is_over() -> ColumnElement[bool]:
+    """Whether nothing more is awaited of a delivery: it is proven, or stored where no proof is owed, or not accepted."""
+    return and_(delivery.c.state.in_(PASSED), delivery.c.proof_due_at.is_(None))
 
 
 def of_study(tx: Tx, study_instance_uid: str) -> list[Row[Any]]:
@@ -259,85 +260,32 @@ def of_study(tx: Tx, study_instance_uid: str) -> list[Row[Any]]:
 
 
 def report_arrived(tx: Tx, study_instance_uid: str, required: Iterable[str]) -> bool:
-    """Whether the newest report is at an end state at every required destination."""
+    """Whether nothing more is awaited of the newest report at any required destination."""
     newest = (
         select(func.max(findings.c.id)).where(findings.c.study_instance_uid == study_instance_uid).scalar_subquery()
     )
-    rows = tx.execute(
-        select(delivery.c.destination, delivery.c.state)
+    arrived = tx.execute(
+        select(delivery.c.destination)
         .join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
-        .where(built_object.c.findings_id == newest, built_object.c.kind == "report")
+        .where(built_object.c.findings_id == newest, built_object.c.kind == "report", is_over())
     )
-    states = {row.destination: row.state for row in rows}
-    wanted = list(required)
-    return bool(wanted) and all(states.get(name) in END_STATES for name in wanted)
+    wanted = set(required)
+    return bool(wanted) and wanted <= set(arrived.scalars())
 
 
 def anything_left(tx: Tx, study_instance_uid: str) -> bool:
-    """Whether something of a study waits for being sent."""
-    return any(row.state in WAITING for row in of_study(tx, study_instance_uid))
-
-
-def claim_destination(tx: Tx, name: str, sender: str, now: float, lease_seconds: float) -> str | None:
-    """Take or renew the sender lease of a destination.
-
-    Returns
-    -------
-    the reason for which the destination is parked, "" when it is open, or None when another sender holds the lease
-    """
-    tx.execute(upsert(destination).values(name=name).on_conflict_do_nothing())
-    row = tx.execute(
-        update(destination)
-        .where(destination.c.name == name, (destination.c.sender == sender) | (destination.c.lease_until < now))
-        .values(sender=sender, lease_until=now + lease_seconds)
-        .returning(destination.c.parked_reason)
-    ).one_or_none()
-    return None if row is None else row.parked_reason or ""
-
-
-def release_destination(tx: Tx, name: str, sender: str) -> None:
-    """Give the sender lease back, so that another reporter need not wait for its end."""
-    tx.execute(
-        update(destination)
-        .where(destination.c.name == name, destination.c.sender == sender)
-        .values(sender=None, lease_until=0.0)
-    )
-
-
-def destinations(tx: Tx, study_instance_uid: str | None = None) -> dict[str, str | None]:
-    """Return each destination with the reason for which it is parked: all, or those of a study's objects."""
-    query = select(destination.c.name, destination.c.parked_reason).order_by(destination.c.name)
-    if study_instance_uid is not None:
-        objects = select(built_object.c.sop_instance_uid).where(built_object.c.study_instance_uid == study_instance_uid)
-        names = select(delivery.c.destination).where(delivery.c.sop_instance_uid.in_(objects))
-        query = query.where(destination.c.name.in_(names))
-    return {row.name: row.parked_reason for row in tx.execute(query)}
-
-
-def _open(tx: Tx, names: Iterable[str]) -> None:
-    """Send to parked destinations again; what waited there was not refused, so its day begins anew."""
-    wanted = list(names)
-    tx.execute(update(destination).where(destination.c.name.in_(wanted)).values(parked_reason=None))
-    tx.execute(
-        update(delivery)
-        .where(delivery.c.destination.in_(wanted), delivery.c.state.in_(WAITING))
-        .values(first_try_at=None)
-    )
-
-
-def park_destination(tx: Tx, name: str, reason: str) -> None:
-    """Stop sending to a destination until an operator has looked (`egfr-dls studies retry`)."""
-    tx.execute(update(destination).where(destination.c.name == name).values(parked_reason=reason))
+    """Whether something of a study waits for being sent, or for its proof."""
+    rows = of_study(tx, study_instance_uid)
+    return any(row.state in WAITING or (row.state in THERE and row.proof_due_at is not None) for row in rows)
 
 
 def _set(tx: Tx, sop_instance_uid: str, destination_name: str, to: DeliveryState, **values: Any) -> int | None:
-    allowed = [s for s in DeliveryState if to in TRANSITIONS[s]]
     attempts: int | None = tx.execute(
         update(delivery)
         .where(
             delivery.c.sop_instance_uid == sop_instance_uid,
             delivery.c.destination == destination_name,
-            delivery.c.state.in_(allowed),
+            delivery.c.state.in_([s for s in WAITING if to in TRANSITIONS[s]]),
         )
         .values(state=to, **values)
         .returning(delivery.c.attempts)
@@ -361,6 +309,6 @@ _DUE = (
         study.c.held.is_(False),
         (_ME.c.kind != "report") | ~_pairs(_ME.c.findings_id).where(_HELD_BACK).exists(),
     )
-    .order_by(_ME.c.findings_id, _ME.c.send_order)
+    .order_by(study.c.priority, _ME.c.findings_id, _ME.c.send_order)
     .limit(bindparam("at_most", type_=Integer))
 )

@@ -88,7 +88,7 @@ def anything_due(tx: Tx, kind: str, now: float) -> bool:
 
 
 def claim(tx: Tx, kind: str, worker: str, now: float) -> Job | None:
-    """Lease the job of this kind that is due longest, or whose lease ran out."""
+    """Lease the job of this kind that is due, or whose lease ran out: the most urgent study's, of several the longest due."""
     leased = {"of_kind": kind, "now": now, "claimant": worker, "until": now + LEASE_SECONDS}
     row = tx.execute(_CLAIM, leased).one_or_none()
     if row is None:
@@ -220,7 +220,7 @@ _DUE = (
             and_(job.c.state == JobState.LEASED, job.c.lease_until < _NOW),
         ),
     )
-    .order_by(job.c.run_at, job.c.id)
+    .order_by(study.c.priority, job.c.run_at, job.c.id)
     .limit(1)
 )
 _SWEEP = _becomes(JobState.DEAD).where(_LOST).values(error_class="LEASE_LOST").returning(job.c.study_instance_uid)

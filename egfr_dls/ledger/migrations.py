@@ -13,6 +13,13 @@ STEPS: dict[int, tuple[str, ...]] = {
         "CREATE INDEX ix_instance_segment ON instance (segment)",
     ),
     3: ("ALTER TABLE instance RENAME COLUMN sha256 TO digest",),
+    4: (
+        "ALTER TABLE study ADD COLUMN priority INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE delivery ADD COLUMN proof_due_at FLOAT",
+        "ALTER TABLE delivery ADD COLUMN proof_tries INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE delivery ADD COLUMN absences INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX ix_delivery_proof_due_at ON delivery (proof_due_at)",
+    ),
 }
 
 

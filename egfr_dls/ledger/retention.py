@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from egfr_dls.ledger import instances, studies
-from egfr_dls.ledger.deliveries import END_STATES
+from egfr_dls.ledger import deliveries, instances, studies
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.instances import AssociationState
 from egfr_dls.ledger.jobs import JobState
@@ -35,7 +34,7 @@ ACTOR = "retention"  # in the audit trail
 class StudyFacts:
     """What is decided from. ``changed_at``, UTC seconds: its state changed, or an instance came, whichever was later.
 
-    ``open_jobs`` are neither done nor cancelled, ``open_deliveries`` at no end state.
+    ``open_jobs`` are neither done nor cancelled, ``open_deliveries`` wait for being sent or proven, or need a person.
     """
 
     study_instance_uid: str
@@ -58,7 +57,7 @@ def facts(tx: Tx, study_instance_uid: str) -> StudyFacts:
         select(func.count())
         .select_from(delivery)
         .join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
-        .where(built_object.c.study_instance_uid == study_instance_uid, delivery.c.state.not_in(END_STATES))
+        .where(built_object.c.study_instance_uid == study_instance_uid, ~deliveries.is_over())
     )
     return StudyFacts(
         study_instance_uid,

@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 metadata = MetaData()
 RowId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
@@ -37,6 +37,7 @@ study = Table(
     Column("conflict", Boolean, nullable=False, default=False),  # one SOP Instance UID with two contents
     Column("refusal_code", String(32)),
     Column("failure", String(64)),  # error class of a FAILED study, never a message
+    Column("priority", Integer, nullable=False, default=1, server_default="1"),  # egfr_dls.study.Priority
 )
 
 series = Table(
@@ -54,7 +55,9 @@ instance = Table(
     metadata,
     Column("id", RowId, primary_key=True),
     Column("sop_instance_uid", String(64), nullable=False),
-    Column("digest", String(64), nullable=False),  # egfr_dls.content_digest of the data set as received, without file meta
+    Column(
+        "digest", String(64), nullable=False
+    ),  # egfr_dls.content_digest of the data set as received, without file meta
     Column("sop_class_uid", String(64), nullable=False),
     Column("series_instance_uid", String(64), nullable=False),
     Column("study_instance_uid", String(64), nullable=False, index=True),
@@ -182,6 +185,24 @@ delivery = Table(
     Column("last_status", Integer),  # DIMSE status
     Column("reason", String(64), nullable=False, default=""),  # named cause, never free text of a peer
     Column("alike", Integer, nullable=False, default=0),  # attempts in a row that ended with this reason
+    Column("proof_due_at", Float, index=True),  # of what is stored: when to ask for its proof next; null: none is owed
+    Column("proof_tries", Integer, nullable=False, default=0, server_default="0"),
+    Column(
+        "absences", Integer, nullable=False, default=0, server_default="0"
+    ),  # how often it was stored, and not there
+)
+
+asked_commitment = Table(
+    "asked_commitment",  # storage commitment that we ask a destination for (PS3.4 Annex J)
+    metadata,
+    Column("transaction_uid", String(64), primary_key=True),
+    Column("destination", String(64), nullable=False),
+    Column("study_instance_uid", String(64), nullable=False),
+    Column("sop_instance_uids", Text, nullable=False),  # JSON
+    Column("asked_at", Float, nullable=False),
+    Column("state", String(10), nullable=False, index=True),  # egfr_dls.ledger.proofs.AskedState
+    Column("committed", Text, nullable=False, default="[]"),  # JSON: SOP Instance UIDs
+    Column("failures", Text, nullable=False, default="{}"),  # JSON: SOP Instance UID -> Failure Reason (0008,1197)
 )
 
 destination = Table(

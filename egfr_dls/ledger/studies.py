@@ -16,7 +16,7 @@ from egfr_dls.errors import UsageError
 from egfr_dls.ledger import retrievals
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.schema import association, association_study, audit, instance, job, released_study, series, study
-from egfr_dls.study import TRANSITIONS, StudyState
+from egfr_dls.study import TRANSITIONS, Priority, StudyState
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +224,11 @@ def jobs_of(tx: Tx, study_instance_uid: str) -> list[Row[Any]]:
 def hold(tx: Tx, study_instance_uid: str, *, held: bool) -> None:
     """Stop or resume a study's jobs and deliveries."""
     tx.execute(update(study).where(study.c.study_instance_uid == study_instance_uid).values(held=held))
+
+
+def set_priority(tx: Tx, study_instance_uid: str, priority: Priority) -> None:
+    """Say when a study's jobs and deliveries have their turn."""
+    tx.execute(update(study).where(study.c.study_instance_uid == study_instance_uid).values(priority=priority))
 
 
 def record_action(tx: Tx, actor: str, action: str, study_instance_uid: str, detail: str, now: float) -> None:

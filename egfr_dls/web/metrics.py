@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from egfr_dls import PRODUCT_VERSION, spool_document
 from egfr_dls.errors import TemporaryFailureError
-from egfr_dls.ledger import Ledger, Tx, counts, deliveries
+from egfr_dls.ledger import Ledger, Tx, counts, destinations
 from egfr_dls.ledger.counts import Counts
 from egfr_dls.spool import SpoolIndex
 from egfr_dls.telemetry import error_fields, get_logger
@@ -66,7 +66,7 @@ def _of_ledger(tx: Tx, now: float) -> Iterator[Metric]:
         waiting.add_metric((kind,), seconds)
     yield waiting
     parked = GaugeMetricFamily("egfr_dls_destination_parked", "1: nothing is sent to it", labels=("destination",))
-    for name, reason in sorted(deliveries.destinations(tx, None).items()):
+    for name, reason in sorted(destinations.parked_reasons(tx).items()):
         parked.add_metric((name,), float(reason is not None))
     yield parked
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from egfr_dls import cli
 from egfr_dls.codes import not_scored_code
+from egfr_dls.delivery import DeliveryState
 from egfr_dls.errors import ExitCode
 from egfr_dls.findings import LESION_KEYS, MODEL_KEYS, SLICE_KEYS
-from egfr_dls.ledger.deliveries import DeliveryState
 from egfr_dls.refusals import SCALE_FAILURES, RefusalCode, WarningCode
 from egfr_dls.settings import Settings
 from egfr_dls.settings_faults import NOT_IN_THIS_VERSION

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import select
 
 from egfr_dls import settings
-from egfr_dls.ledger import deliveries, jobs, results, retention, studies
+from egfr_dls.delivery import DEMONSTRATION
+from egfr_dls.ledger import deliveries, destinations, jobs, results, retention, studies
 from egfr_dls.ledger.jobs import Job
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.ledger.schema import audit, delivery, job
@@ -167,19 +168,19 @@ def test_retry_of_nothing_changes_nothing(store: Store, run: Run) -> None:
 def test_retry_queues_parked_and_dead_deliveries_and_opens_the_destination(store: Store, run: Run) -> None:
     score(store, parked="NOT_AUTHORISED")
     with store.ledger.begin() as tx:
-        deliveries.claim_destination(tx, "pacs", "w", NOW, 1.0)
-        deliveries.park_destination(tx, "pacs", "CALLED_AE_TITLE_NOT_RECOGNISED")
+        destinations.claim(tx, "pacs", "w", NOW, 1.0)
+        destinations.park(tx, "pacs", "CALLED_AE_TITLE_NOT_RECOGNISED")
     assert "1 deliveries" in run("retry", STUDY)[1]
     with store.ledger.begin() as tx:
-        assert deliveries.claim_destination(tx, "pacs", "w", NOW, 1.0) == ""
+        assert destinations.claim(tx, "pacs", "w", NOW, 1.0) == ""
         assert tx.scalar(select(delivery.c.state)) == "queued"
 
 
 def park(store: Store) -> None:
     """Park the destination; what waits there stays queued."""
     with store.ledger.begin() as tx:
-        deliveries.claim_destination(tx, "pacs", "w", NOW, 1.0)
-        deliveries.park_destination(tx, "pacs", "CALLED_AE_TITLE_NOT_RECOGNISED")
+        destinations.claim(tx, "pacs", "w", NOW, 1.0)
+        destinations.park(tx, "pacs", "CALLED_AE_TITLE_NOT_RECOGNISED")
 
 
 def test_a_parked_destination_is_seen(store: Store, run: Run) -> None:
@@ -223,7 +224,7 @@ def test_release_begins_the_day_to_give_up_after_anew(store: Store, run: Run) ->
 def test_retry_frees_a_demonstration_only_where_the_site_allows_it(
     store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score(store, parked=deliveries.DEMONSTRATION)
+    score(store, parked=DEMONSTRATION)
     assert "0 deliveries" in run("retry", STUDY)[1]
     assert document(run)["deliveries"][0]["state"] == "parked"
     monkeypatch.setenv("EGFR_DLS_INFERENCE__ALLOW_DEMONSTRATION_MODELS", "true")

@@ -21,7 +21,7 @@ from pynetdicom.sop_class import (
 )
 
 from egfr_dls import settings
-from egfr_dls.ledger import deliveries, results, studies
+from egfr_dls.ledger import deliveries, destinations, results, studies
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.settings import Destination, Settings
 from egfr_dls.store import Store, open_store
@@ -159,7 +159,7 @@ class Desk:
     def parked(self, destination: str = "pacs") -> str | None:
         """Return why a destination is parked; None: held by another sender."""
         with self.store.ledger.begin() as tx:
-            return deliveries.claim_destination(tx, destination, "reporter-1", self.now, 1.0)
+            return destinations.claim(tx, destination, "reporter-1", self.now, 1.0)
 
 
 def study_uid(number: int) -> str:

@@ -21,8 +21,9 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.acse import ACSE
 from pynetdicom.association import Association
 
+from egfr_dls.delivery import DEMONSTRATION, DeliveryState
 from egfr_dls.errors import TemporaryFailureError
-from egfr_dls.ledger import deliveries, studies
+from egfr_dls.ledger import deliveries, destinations, studies
 from egfr_dls.study import StudyState
 from reporting import send
 from reporting.delivery_status import GIVE_UP_SECONDS
@@ -282,14 +283,14 @@ def test_the_log_tells_only_what_was_written_with_the_attempts_made(tmp_path: Pa
     with scripted_pacs(classes=("pages",)) as pacs, desk(tmp_path, pacs.port) as work:
         work.keep()
         with work.store.ledger.begin() as tx:
-            deliveries.settle(tx, PAGES, "pacs", deliveries.DeliveryState.PARKED)
+            deliveries.settle(tx, PAGES, "pacs", DeliveryState.PARKED)
         sender = work.sender()
         with work.store.ledger.begin() as tx:
             deliveries.revive(tx, study_uid(1), work.now, demonstrations=False)
             (pages,) = [d for d in deliveries.due(tx, "pacs", work.now) if d.kind == "pages"]
         with structlog.testing.capture_logs() as events:
             work.send(sender)
-            sender._settle(pages, deliveries.DeliveryState.QUEUED, None, "NO_ANSWER")  # stored by now
+            sender._settle(pages, DeliveryState.QUEUED, None, "NO_ANSWER")  # stored by now
         assert [(e["event"], e["kind"], e["attempts"]) for e in events] == [
             ("delivery_not_accepted", "roi", 0),
             ("delivery_parked", "report", 0),
@@ -419,7 +420,7 @@ def test_dead_destination_does_not_hold_the_other_one_back(tmp_path: Path) -> No
 
 def test_demonstration_results_stay_and_retry_does_not_free_them(tmp_path: Path) -> None:
     with scripted_pacs() as pacs, desk(tmp_path, pacs.port) as work:
-        work.keep(parked=deliveries.DEMONSTRATION)
+        work.keep(parked=DEMONSTRATION)
         with work.store.ledger.begin() as tx:
             assert deliveries.revive(tx, study_uid(1), work.now, demonstrations=False) == 0
         assert work.send() == 0
@@ -518,7 +519,7 @@ def test_sender_that_lost_its_lease_sends_nothing_more(work: Desk, pacs: Scripte
         status = original(*arguments, **keywords)
         work.now += send.LEASE_SECONDS + 1
         with work.store.ledger.begin() as tx:
-            assert deliveries.claim_destination(tx, "pacs", "b", work.now, send.LEASE_SECONDS) == ""
+            assert destinations.claim(tx, "pacs", "b", work.now, send.LEASE_SECONDS) == ""
         return status
 
     sender._store_request = stuck  # type: ignore[method-assign,assignment]
@@ -529,7 +530,7 @@ def test_sender_that_lost_its_lease_sends_nothing_more(work: Desk, pacs: Scripte
 def test_sender_of_the_same_name_resumes_at_once(work: Desk, pacs: ScriptedPacs) -> None:
     """The supervisor starts the next reporter under the name of the one that was killed."""
     with work.store.ledger.begin() as tx:
-        deliveries.claim_destination(tx, "pacs", "reporter-1", work.now, send.LEASE_SECONDS)
+        destinations.claim(tx, "pacs", "reporter-1", work.now, send.LEASE_SECONDS)
         deliveries.begin_attempt(tx, ROI, "pacs", work.now)  # and then SIGKILL
     assert work.states()["roi"] == "sent"
     assert work.send(work.sender(worker="reporter-1")) == 3
@@ -544,7 +545,7 @@ def test_stopped_sender_gives_its_lease_back(work: Desk) -> None:
     stop.set()
     thread.join()
     with work.store.ledger.begin() as tx:
-        assert deliveries.claim_destination(tx, "pacs", "b", work.now, 1.0) == ""
+        assert destinations.claim(tx, "pacs", "b", work.now, 1.0) == ""
 
 
 def test_sender_is_woken_by_what_is_queued(work: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -572,12 +573,12 @@ def test_looking_in_vain_writes_nothing(work: Desk) -> None:
     """Each write wakes every sender: one that wrote when it looks would wake itself for ever."""
     other = work.sender(worker="other")
     with work.store.ledger.begin() as tx:
-        deliveries.claim_destination(tx, "pacs", "reporter-1", work.now, 1e9)
+        destinations.claim(tx, "pacs", "reporter-1", work.now, 1e9)
     with work.store.ledger.changes() as changes:
         assert work.send(other) == 0  # the lease is another's
         assert changes._version() == changes._seen
         with work.store.ledger.begin() as tx:
-            deliveries.park_destination(tx, "pacs", "CALLING_AE_TITLE")
+            destinations.park(tx, "pacs", "CALLING_AE_TITLE")
         changes.wait(threading.Event(), 3600.0)
         assert work.send() == 0
         assert changes._version() == changes._seen

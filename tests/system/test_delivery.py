@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from egfr_dls.ledger.deliveries import DeliveryState
+from egfr_dls.delivery import DeliveryState
 from egfr_dls.ledger.schema import job as job_rows
 from egfr_dls.ledger.schema import own_object_returned
 from egfr_dls.study import StudyState

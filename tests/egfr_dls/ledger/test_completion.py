@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import update
 
 from egfr_dls import settings as configuration
+from egfr_dls.delivery import DeliveryState
 from egfr_dls.findings import PatientFinding, StudyFindings
 from egfr_dls.ledger import Tx, arrivals, completion, deliveries, jobs, results, studies
 from egfr_dls.ledger.arrivals import IndexedInstance
-from egfr_dls.ledger.deliveries import DeliveryState
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.ledger.schema import job
 from egfr_dls.refusals import Remark

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import literal, select, text
 
-from egfr_dls.ledger import Tx, deliveries, results, studies
-from egfr_dls.ledger.deliveries import TRANSITIONS, DeliveryState
+from egfr_dls.delivery import DEMONSTRATION, TRANSITIONS, WAITING, DeliveryState
+from egfr_dls.ledger import Tx, deliveries, destinations, results, studies
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.ledger.schema import built_object, delivery
+from egfr_dls.study import Priority
 
 NOW, DAY = 1_700_000_000.0, 86_400.0
 OPERATE = Path(__file__).parents[3] / "docs" / "how-to" / "operate.md"
@@ -28,7 +29,7 @@ def tx(tx: Tx) -> Tx:
         built = [BuiltObject(f"{study}.{k}", "9", "8", "7", k, f"sha-{study}-{k}", NOW) for k in KINDS]
         results.add_objects(tx, findings, study, built)
         deliveries.queue(tx, [b.sop_instance_uid for b in built], "pacs", NOW)
-    deliveries.claim_destination(tx, "pacs", "w", NOW, 1.0)
+    destinations.claim(tx, "pacs", "w", NOW, 1.0)
     return tx
 
 
@@ -56,7 +57,7 @@ def test_only_what_the_table_allows_is_written_and_the_caller_is_told(
 ) -> None:
     put(tx, "1.roi", start)
     attempts = deliveries.settle(tx, "1.roi", "pacs", to)
-    allowed = to in TRANSITIONS[start]
+    allowed = start in WAITING and to in TRANSITIONS[start]  # what is stored leads on by its proof only
     assert attempts == (4 if allowed else None)
     assert tx.scalar(select(delivery.c.state).where(delivery.c.sop_instance_uid == "1.roi")) == (
         to if allowed else start
@@ -75,9 +76,9 @@ def test_retry_of_one_study_begins_the_day_of_all_that_waited_at_its_parked_dest
     for study in ("1", "2"):
         for kind in KINDS:
             deliveries.note_try(tx, f"{study}.{kind}", "pacs", NOW, "CALLED_AE_TITLE_NOT_RECOGNISED")
-    deliveries.park_destination(tx, "pacs", "CALLED_AE_TITLE_NOT_RECOGNISED")
+    destinations.park(tx, "pacs", "CALLED_AE_TITLE_NOT_RECOGNISED")
     deliveries.revive(tx, "1", NOW + 2 * DAY, demonstrations=False)
-    assert deliveries.destinations(tx) == {"pacs": None}
+    assert destinations.parked_reasons(tx) == {"pacs": None}
     assert {r.first_try_at for study in ("1", "2") for r in rows(tx, study)} == {None}
 
 
@@ -100,13 +101,13 @@ def test_stuck_studies(tx: Tx, state: DeliveryState, stuck: bool) -> None:
 def test_whatever_waits_at_a_parked_destination_is_stuck(tx: Tx) -> None:
     for kind in KINDS:
         put(tx, f"1.{kind}", DeliveryState.STORED)
-    deliveries.park_destination(tx, "pacs", "REJECTED_WITHOUT_REASON")
+    destinations.park(tx, "pacs", "REJECTED_WITHOUT_REASON")
     assert deliveries.stuck_studies(tx, demonstrations=False) == ["2"]
-    assert deliveries.destinations(tx, "2") == {"pacs": "REJECTED_WITHOUT_REASON"}
+    assert destinations.parked_reasons(tx, "2") == {"pacs": "REJECTED_WITHOUT_REASON"}
 
 
 def test_demonstrations_are_stuck_only_where_they_may_go(tx: Tx) -> None:
-    deliveries.settle(tx, "1.report", "pacs", DeliveryState.PARKED, reason=deliveries.DEMONSTRATION)
+    deliveries.settle(tx, "1.report", "pacs", DeliveryState.PARKED, reason=DEMONSTRATION)
     assert deliveries.stuck_studies(tx, demonstrations=False) == []
     assert deliveries.stuck_studies(tx, demonstrations=True) == ["1"]
 
@@ -116,6 +117,13 @@ def test_only_a_seg_holds_a_report_back(tx: Tx) -> None:
     assert not deliveries.report_waits(tx, "1.pages", "pacs")
     put(tx, "1.report", DeliveryState.STORED)
     assert not deliveries.report_waits(tx, "1.roi", "pacs")
+
+
+def test_an_urgent_study_goes_before_an_older_one(tx: Tx) -> None:
+    studies.set_priority(tx, "2", Priority.STAT)
+    assert [d.study_instance_uid for d in deliveries.due(tx, "pacs", NOW)] == ["2"] * 3 + ["1"] * 3
+    studies.set_priority(tx, "2", Priority.BACKFILL)
+    assert [d.study_instance_uid for d in deliveries.due(tx, "pacs", NOW)] == ["1"] * 3 + ["2"] * 3
 
 
 def test_the_documented_list_of_pages_names_only_those_that_are_everywhere(tx: Tx) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select
 
 from egfr_dls.ledger import Ledger, instances, schema
 from egfr_dls.ledger.migrations import STEPS
+from egfr_dls.study import Priority
 
 # What version 1 had of the tables that have changed since.
 VERSION_1 = """
@@ -24,6 +25,18 @@ CREATE TABLE instance (
   peer_address VARCHAR(64) NOT NULL, received_at FLOAT NOT NULL, conflict BOOLEAN NOT NULL,
   UNIQUE (sop_instance_uid, sha256));
 CREATE INDEX ix_instance_study_instance_uid ON instance (study_instance_uid);
+CREATE TABLE study (
+  study_instance_uid VARCHAR(64) NOT NULL PRIMARY KEY, study_key VARCHAR(16) NOT NULL UNIQUE, state VARCHAR(16) NOT NULL,
+  held BOOLEAN NOT NULL, first_seen_at FLOAT NOT NULL, last_instance_at FLOAT NOT NULL, state_since FLOAT NOT NULL,
+  conflict BOOLEAN NOT NULL, refusal_code VARCHAR(32), failure VARCHAR(64));
+CREATE INDEX ix_study_state ON study (state);
+INSERT INTO study VALUES ('1.2', 'key', 'SCORED', 0, 1, 1, 1, 0, NULL, NULL);
+CREATE TABLE delivery (
+  sop_instance_uid VARCHAR(64) NOT NULL, destination VARCHAR(64) NOT NULL, state VARCHAR(16) NOT NULL,
+  attempts INTEGER NOT NULL, first_try_at FLOAT, due_at FLOAT NOT NULL, last_status INTEGER, reason VARCHAR(64) NOT NULL,
+  alike INTEGER NOT NULL, PRIMARY KEY (sop_instance_uid, destination));
+CREATE INDEX ix_delivery_state ON delivery (state);
+INSERT INTO delivery VALUES ('1.2.3', 'pacs', 'stored', 1, 1, 1, 0, '', 1);
 CREATE INDEX ix_instance_association_id ON instance (association_id);
 """
 
@@ -51,6 +64,9 @@ def test_an_old_ledger_gets_the_shape_of_a_new_one(tmp_path: Path) -> None:
     with migrated.read() as tx:
         assert instances.watermarks(tx) == {"a.seg": 7}
         assert instances.sealed_segments(tx) == frozenset()
+        (stored,) = tx.execute(select(schema.delivery)).all()
+        assert (stored.state, stored.proof_due_at, stored.absences) == ("stored", None, 0)  # no proof is owed of it
+        assert tx.scalar(select(schema.study.c.priority)) == Priority.ROUTINE
         assert tx.exec_driver_sql("SELECT version FROM schema_version").scalar_one() == schema.SCHEMA_VERSION
     migrated.close()
     new.close()
