@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,17 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from pydicom.uid import PositronEmissionTomographyImageStorage, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    PositronEmissionTomographyImageStorage,
+    RealWorldValueMappingStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import SCALE_FAILURES, RefusalCode, WarningCode
 from inference.imaging.body_size import NORMS
 from inference.imaging.suv import FactorSource, Gates, RwvClaim, SuvScale, assess_suv, suv_scale
+from inference.imaging.suv_checks import F18_CODES, FDG_CODES, NO_TRACER, SHARED
 from inference.imaging.suv_header import TAGS
 from inference.imaging.suv_times import ReferenceSource
 from inference.read.pet import pet_slices, read_pet
@@ -158,6 +164,12 @@ REFUSED: dict[str, tuple[Change, RefusalCode, str]] = {
     "NONE without frame duration": (
         to_all(DecayCorrection="NONE", ActualFrameDuration=None), RefusalCode.SUV_DECAY_UNKNOWN,
         "ActualFrameDuration (0018,1242) is missing"),
+    "NONE with a negative frame duration": (
+        to_all(DecayCorrection="NONE", ActualFrameDuration="-1"), RefusalCode.SUV_DECAY_UNKNOWN,
+        "ActualFrameDuration (0018,1242) is '-1'"),
+    "a child that is too short for the formula": (
+        to_all(Units="GML", SUVType="IBW", PatientSize=1.0, PatientSex="F"), RefusalCode.SUV_UNITS_NOT_BW,
+        "mass is above 0"),
     "no injection time": (
         to_dose(RadiopharmaceuticalStartTime=None, RadiopharmaceuticalStartDateTime=None),
         RefusalCode.SUV_NO_INJECTION_TIME, "RadiopharmaceuticalStartTime (0018,1072) is missing"),
@@ -215,6 +227,91 @@ def test_a_scale_failure_keeps_the_warning_that_no_tracer_is_stated() -> None:
     assert [w.code for w in assess_suv(pet_slices(series_of(datasets))).warnings] == [WarningCode.TRACER_NOT_STATED]
 
 
+# --- bounds belong to the accepted side -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "kg"),
+    [
+        ("19.99", None), ("20", 20), ("300", 300), ("300.1", None), ("1000", None), ("1001", None),
+        ("19999", None), ("20000", 20), ("300000", 300), ("300001", None),
+    ],
+)  # fmt: skip
+def test_weight_is_20_to_300_kg_or_as_many_grams(written: str, kg: float | None) -> None:
+    datasets = builders.pet_slices(PatientWeight=written)
+    if kg is None:
+        with pytest.raises(StudyRefusedError, match="SUV_WEIGHT_IMPLAUSIBLE"):
+            scale_of(datasets)
+        return
+    scale = scale_of(datasets)
+    assert scale.factor == pytest.approx(builders.SUV_FACTOR * kg / builders.WEIGHT_KG, rel=1e-12)
+    assert (WarningCode.SUV_WEIGHT_IN_GRAMS in codes(scale)) is (float(written) > 1000)
+
+
+@pytest.mark.parametrize(
+    ("written", "mbq"),
+    [
+        ("19999999", None), ("20000000", 20), ("1500000000", 1500), ("1500000001", None), ("9.99", None), ("10", None),
+        ("20", 20), ("1500", 1500), ("1501", None), ("2001", None),
+    ],
+)  # fmt: skip
+def test_dose_is_20_to_1500_mbq_in_bq_or_in_mbq(written: str, mbq: float | None) -> None:
+    datasets = builders.pet_slices()
+    to_dose(RadionuclideTotalDose=written)(datasets)
+    if mbq is None:
+        with pytest.raises(StudyRefusedError, match="SUV_DOSE_IMPLAUSIBLE"):
+            scale_of(datasets)
+        return
+    scale = scale_of(datasets)
+    assert scale.factor == pytest.approx(builders.SUV_FACTOR * builders.DOSE_BQ / (mbq * 1e6), rel=1e-12)
+    assert (WarningCode.SUV_DOSE_IN_MBQ in codes(scale)) is (float(written) <= 2000)
+
+
+@pytest.mark.parametrize(("seconds", "accepted"), [(6399.9, False), (6400, True), (6750, True), (6750.1, False)])
+def test_half_life_of_fluorine_18(seconds: float, accepted: bool) -> None:
+    datasets = builders.pet_slices()
+    to_dose(RadionuclideHalfLife=seconds)(datasets)
+    if accepted:
+        assert scale_of(datasets).warnings == ()
+    else:
+        with pytest.raises(StudyRefusedError, match="SUV_NOT_F18"):
+            scale_of(datasets)
+
+
+@pytest.mark.parametrize(("hours", "accepted"), [(6, True), (6.01, False)])
+def test_the_longest_uptake(hours: float, accepted: bool) -> None:
+    datasets = builders.pet_slices(SeriesTime="200000", AcquisitionTime="200000")
+    injected = datetime(2025, 1, 2, 20) - timedelta(hours=hours)  # noqa: DTZ001  # as a header has it
+    to_dose(RadiopharmaceuticalStartDateTime=injected.strftime("%Y%m%d%H%M%S"))(datasets)
+    if accepted:
+        assert scale_of(datasets).uptake_minutes == 60 * hours
+    else:
+        with pytest.raises(StudyRefusedError, match="SUV_UPTAKE_TIME"):
+            scale_of(datasets)
+
+
+# One field of the header record, and a value that no other slice has.
+MIXED: dict[str, Any] = {
+    "series_instance_uid": "1.2.3", "units": "CNTS", "suv_type": "LBM", "corrected_image": frozenset({"ATTN", "DECY"}),
+    "weight": 71.0, "dose": 371e6, "half_life_seconds": 6588.0, "decay_correction": "ADMIN",
+    "series_start": datetime(2025, 1, 2, 10, 59),  # noqa: DTZ001  # as a header has it
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", MIXED)
+def test_what_a_series_has_once_is_the_same_in_all_slices(field: str) -> None:
+    *others, last = pet_slices(series_of(builders.pet_slices()))
+    with pytest.raises(StudyRefusedError, match="SUV_MIXED_SERIES"):
+        suv_scale([*others, replace(last, **{field: MIXED[field]})])
+
+
+def test_every_value_of_the_series_has_its_case() -> None:
+    slices = pet_slices(series_of(builders.pet_slices()))
+    changed = {field: replace(slices[0], **{field: value}) for field, value in MIXED.items()}
+    judged = [[name for name, s in changed.items() if value(s) != value(slices[0])] for value, _ in SHARED]
+    assert sorted(judged) == [[name] for name in sorted(MIXED)]
+
+
 # --- warnings: the scale is right, and the header is named ------------------------------------------------------------
 
 WARNED: dict[str, tuple[Change, WarningCode]] = {
@@ -251,9 +348,10 @@ def test_uptake_outside_45_to_120_minutes_warns(injected: str, warned: bool) -> 
     assert (WarningCode.SUV_UPTAKE_UNUSUAL in codes(scale_of(datasets))) is warned
 
 
-def test_f18_by_code_replaces_a_missing_half_life() -> None:
+@pytest.mark.parametrize(("value", "scheme"), sorted(F18_CODES))
+def test_f18_by_code_replaces_a_missing_half_life(value: str, scheme: str) -> None:
     datasets = builders.pet_slices()
-    to_dose(RadionuclideHalfLife=None)(datasets)
+    to_dose(RadionuclideHalfLife=None, RadionuclideCodeSequence=code(value, scheme))(datasets)
     assert scale_of(datasets).factor == pytest.approx(builders.SUV_FACTOR, rel=1e-12)
 
 
@@ -266,7 +364,14 @@ def test_names_of_fdg(name: str) -> None:
     assert codes(scale_of(datasets)) == set()
 
 
-@pytest.mark.parametrize(("value", "scheme"), [("35321007", "SCT"), ("C-B1031", "SNM3"), ("Y-X1743", "99SDM")])
+@pytest.mark.parametrize("name", sorted(NO_TRACER))
+def test_what_names_no_tracer_only_warns(name: str) -> None:
+    datasets = builders.pet_slices()
+    to_dose(Radiopharmaceutical=name.capitalize(), RadiopharmaceuticalCodeSequence=None)(datasets)
+    assert codes(scale_of(datasets)) == {WarningCode.TRACER_NOT_STATED}
+
+
+@pytest.mark.parametrize(("value", "scheme"), sorted(FDG_CODES))
 def test_codes_of_fdg(value: str, scheme: str) -> None:
     datasets = builders.pet_slices()
     to_dose(Radiopharmaceutical="Solution", RadiopharmaceuticalCodeSequence=code(value, scheme))(datasets)
@@ -281,6 +386,37 @@ def test_any_isotope_measures_gallium() -> None:
     to_dose(RadionuclideHalfLife=4062.6)(datasets)
     expected = 70000 / (370e6 * 2 ** (-3600 / 4062.6))
     assert scale_of(datasets, Gates(any_isotope=True)).factor == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("seconds", "isotope"), [("59", "Fluorine"), (None, "Gallium")])
+def test_any_isotope_still_needs_a_half_life_for_the_formula(seconds: str | None, isotope: str) -> None:
+    datasets = builders.pet_slices()
+    item = code("35337001", "SCT") if isotope == "Gallium" else code("77004003", "SCT")
+    to_dose(RadionuclideHalfLife=seconds, RadionuclideCodeSequence=item)(datasets)
+    with pytest.raises(StudyRefusedError, match="SUV_NO_HALF_LIFE"):
+        scale_of(datasets, Gates(any_isotope=True))
+    scale = scale_of([*builders.pet_slices(Units="GML")], Gates(any_isotope=True))
+    assert scale.factor == 1.0
+
+
+@pytest.mark.parametrize(("injected", "measured"), [("230000", True), ("225959", False)])
+def test_nothing_is_measured_over_more_than_12_hours(injected: str, measured: bool) -> None:
+    datasets = builders.pet_slices()
+    to_dose(RadiopharmaceuticalStartDateTime=f"20250101{injected}")(datasets)
+    for ds in datasets:  # no other day makes the time of day plausible
+        ds.SeriesDate = "20250102"
+    if measured:
+        assert RefusalCode.SUV_UPTAKE_TIME in codes(scale_of(datasets, Gates(uptake_only_warns=True)))
+    else:
+        with pytest.raises(StudyRefusedError, match="SUV_UPTAKE_TIME"):
+            scale_of(datasets, Gates(uptake_only_warns=True))
+
+
+def test_a_frame_beyond_12_hours_of_the_injection_has_no_factor() -> None:
+    """NONE: each frame has its own decay, and the last may lie long after the first."""
+    datasets = builders.pet_slices(DecayCorrection="NONE", AcquisitionTime=lambda i: "110000" if i < 7 else "220001")
+    with pytest.raises(StudyRefusedError, match=r"SUV_UPTAKE_TIME.*within 12 h"):
+        scale_of(datasets)
 
 
 def test_tracer_and_uptake_time_only_warn_where_asked() -> None:
@@ -323,9 +459,11 @@ def test_admin_needs_no_injection_time() -> None:
         ("LBM", "M", 1.10 * 80 - 120 * (80 / 180) ** 2),
         ("LBM", "F", 1.07 * 80 - 148 * (80 / 180) ** 2),
         ("LBMJAMES128", "M", 1.10 * 80 - 128 * (80 / 180) ** 2),
+        ("LBMJAMES128", "F", 1.07 * 80 - 148 * (80 / 180) ** 2),
         ("LBMJANMA", "M", 9270 * 80 / (6680 + 216 * 80 / 1.8**2)),
         ("LBMJANMA", "F", 9270 * 80 / (8780 + 244 * 80 / 1.8**2)),
         ("IBW", "M", 48 + 1.06 * 28),
+        ("IBW", "F", 45.5 + 0.91 * 28),
         ("IBW", "O", (48 + 1.06 * 28 + 45.5 + 0.91 * 28) / 2),
     ],
 )
@@ -357,6 +495,17 @@ def test_philips_activity_factor_leads_to_the_formula() -> None:
     scale = scale_of(datasets)
     assert scale.factor == pytest.approx(1.6 * builders.SUV_FACTOR, rel=1e-12)
     assert scale.factor_source is FactorSource.PHILIPS_ACTIVITY
+
+
+def test_a_philips_factor_must_be_in_every_slice() -> None:
+    """Where the SUV factor is not, the activity factor serves; where neither is, the series is refused."""
+    datasets = builders.pet_slices(Units="CNTS")
+    both(PHILIPS_SUV, PHILIPS_ACTIVITY)(datasets)
+    del datasets[-1][0x70531000]
+    assert scale_of(datasets).factor_source is FactorSource.PHILIPS_ACTIVITY
+    del datasets[-1][0x70531009]
+    with pytest.raises(StudyRefusedError, match="SUV_COUNTS_WITHOUT_FACTOR"):
+        scale_of(datasets)
 
 
 def test_philips_factor_beside_bqml_is_ignored() -> None:
@@ -451,10 +600,75 @@ def test_the_back_computed_reference_serves_when_the_series_time_is_later() -> N
     assert abs(scale.reference_time - expected) < timedelta(milliseconds=1)
 
 
+def test_the_earliest_of_the_back_computed_references_counts() -> None:
+    """Two beds whose FrameReferenceTime does not go on: 11:00 and 11:10, both 690 s after their reference."""
+    datasets = builders.pet_slices(
+        SeriesTime="113000", FrameReferenceTime="690000", AcquisitionTime=lambda i: "1100" if i < 4 else "1110"
+    )
+    scale = scale_of(datasets)
+    assert scale.reference_time is not None
+    assert abs(scale.reference_time - datetime(2025, 1, 2, 10, 50)) < timedelta(seconds=1)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("series_time", "source"),
+    [("110001", ReferenceSource.SERIES), ("110001.2", ReferenceSource.BACK_COMPUTED)],
+)
+def test_a_series_time_may_be_a_second_later_than_the_scan(series_time: str, source: ReferenceSource) -> None:
+    assert scale_of(builders.pet_slices(SeriesTime=series_time)).reference_source is source
+
+
+@pytest.mark.parametrize(("frame_reference_ms", "warned"), [("149000", False), ("152000", True)])
+def test_a_reference_a_minute_from_the_back_computed_one_warns(frame_reference_ms: str, warned: bool) -> None:
+    scale = scale_of(builders.pet_slices(FrameReferenceTime=frame_reference_ms))
+    assert (WarningCode.SUV_REFERENCE_DIFFERS in codes(scale)) is warned
+
+
+def test_a_ge_scan_that_began_before_midnight_is_of_the_same_scan() -> None:
+    datasets = builders.pet_slices(SeriesTime="003000", AcquisitionTime="000500", FrameReferenceTime="690000")
+    to_dose(RadiopharmaceuticalStartDateTime="20250101225500")(datasets)
+    private(0x0009100D, "DT", "20250101235500.00", "GEMS_PETD_01")(datasets)
+    scale = scale_of(datasets)
+    assert scale.reference_source is ReferenceSource.GE_PRIVATE
+    assert scale.factor == pytest.approx(builders.SUV_FACTOR, rel=1e-12)
+    assert codes(scale) == set()
+
+
+@pytest.mark.parametrize("days_off", ["20241231", "20250104", "19591224"])
+def test_a_ge_date_days_away_that_nothing_confirms_is_ignored(days_off: str) -> None:
+    """Without FrameReferenceTime its time of day, an hour before the scan, could be that of anything."""
+    datasets = builders.pet_slices(SeriesTime="113000", FrameReferenceTime="0")
+    private(0x0009100D, "DT", f"{days_off}100500.00", "GEMS_PETD_01")(datasets)
+    scale = scale_of(datasets)
+    assert scale.reference_source is ReferenceSource.ACQUISITION
+    assert codes(scale) == {WarningCode.SUV_GE_DATE_IMPLAUSIBLE, WarningCode.SUV_REFERENCE_GUESSED}
+
+
+def test_a_ge_time_after_the_scan_is_no_reference() -> None:
+    datasets = builders.pet_slices(SeriesTime="113000", FrameReferenceTime="0")
+    private(0x0009100D, "DT", "20250102110500.00", "GEMS_PETD_01")(datasets)
+    assert scale_of(datasets).reference_source is ReferenceSource.ACQUISITION
+
+
+def test_a_ge_time_without_its_creator_is_said() -> None:
+    datasets = builders.pet_slices(SeriesTime="113000")
+    private(0x0009100D, "DT", "20250102110000.00", None, "GE MEDICAL SYSTEMS")(datasets)
+    scale = scale_of(datasets)
+    assert scale.reference_source is ReferenceSource.GE_PRIVATE
+    assert codes(scale) == {WarningCode.SUV_PRIVATE_CREATOR_MISSING}
+
+
+def test_a_time_of_day_belongs_to_the_day_of_the_series() -> None:
+    """An acquisition date that a gateway moved does not move the injection."""
+    datasets = builders.pet_slices(AcquisitionDate="20250105")
+    to_dose(RadiopharmaceuticalStartDateTime=None)(datasets)
+    assert scale_of(datasets).uptake_minutes == 60.0
+
+
 # --- Real World Value Mapping -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("off", "warned"), [(1.0, False), (1.009, False), (1.011, True)])
+@pytest.mark.parametrize(("off", "warned"), [(1.0, False), (1.0099, False), (1.0101, True), (0.9899, True)])
 def test_a_mapping_that_disagrees_by_more_than_a_percent_warns(off: float, warned: bool) -> None:
     datasets = builders.pet_slices()
     uids = frozenset(ds.SOPInstanceUID for ds in datasets)
@@ -470,6 +684,28 @@ def test_a_mapping_of_stored_values_agrees_too_and_one_of_other_images_says_noth
     ]
     foreign = RwvClaim(1.0, frozenset({"1.2.3.4"}), "1.2.3")
     assert codes(scale_of(datasets, rwv=(*of_stored, foreign))) == set()
+
+
+def test_a_mapping_that_fits_some_of_its_slices_warns() -> None:
+    """Its slope is that of the stored values of every other slice."""
+    datasets = builders.pet_slices()
+    uids = frozenset(ds.SOPInstanceUID for ds in datasets)
+    claim = RwvClaim(float(datasets[0].RescaleSlope) * builders.SUV_FACTOR, uids, "1.2.3")
+    (warning,) = scale_of(datasets, rwv=(claim,)).warnings
+    assert warning.code == WarningCode.SUV_RWV_DISAGREES
+    assert "differ by" in warning.message
+
+
+@pytest.mark.parametrize(("unit", "taken"), [("{SUVbw}g/ml", True), ("g/ml{SUVbw}", True), ("{SUVlbm}g/ml", False)])
+def test_only_mappings_in_suvbw_are_compared(unit: str, taken: bool) -> None:
+    mapping, group, value, image = Dataset(), Dataset(), Dataset(), Dataset()
+    image.ReferencedSOPInstanceUID = "1.2.3.1"
+    value.RealWorldValueSlope, value.MeasurementUnitsCodeSequence = 0.5, code(unit, "UCUM")
+    group.ReferencedImageSequence, group.RealWorldValueMappingSequence = [image], [value]
+    mapping.SOPClassUID, mapping.SOPInstanceUID = RealWorldValueMappingStorage, "1.2.3"
+    mapping.ReferencedImageRealWorldValueMappingSequence = [group]
+    expected = (RwvClaim(0.5, frozenset({"1.2.3.1"}), "1.2.3"),)
+    assert rwv_claims([mapping]) == (expected if taken else ())
 
 
 # --- contracts --------------------------------------------------------------------------------------------------------
