@@ -38,6 +38,9 @@ class LesionEvidence:
         float32 crops like ``pet`` (0 outside the box), on one common scale for the patient; None without maps
     pixel_mm
         row and column spacing of the crops, mm
+    origin_pixel
+        row and column of the crops' first pixel on the CT slices (may lie outside them): with a slice's
+        ImagePositionPatient (0020,0032) its place in the patient
     """
 
     label: str
@@ -50,6 +53,7 @@ class LesionEvidence:
     cam_positive: NDArray[np.float32] | None
     cam_negative: NDArray[np.float32] | None
     pixel_mm: tuple[float, float]
+    origin_pixel: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +74,7 @@ class EvidenceImages:
                     "mask_shape": lesion.mask.shape,
                     "mask_sop_instance_uids": lesion.mask_sop_instance_uids,
                     "pixel_mm": lesion.pixel_mm,
+                    "origin_pixel": lesion.origin_pixel,
                     "maps": lesion.cam_positive is not None,
                 }
             )
@@ -107,4 +112,5 @@ def _lesion(i: int, facts: dict[str, Any], arrays: Any) -> LesionEvidence:
         cam_positive=arrays[f"cam_positive_{i}"] if facts["maps"] else None,
         cam_negative=arrays[f"cam_negative_{i}"] if facts["maps"] else None,
         pixel_mm=(facts["pixel_mm"][0], facts["pixel_mm"][1]),
+        origin_pixel=None if (origin := facts.get("origin_pixel")) is None else (origin[0], origin[1]),
     )

@@ -45,13 +45,16 @@ _WORDS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 def in_words(context: ClinicalContext) -> tuple[str, ...]:
-    """Return a sentence of what the site states, and one of what nobody stated; each only where it says something."""
+    """Return a sentence of what the site states, and one of what nobody stated; each only where it says something.
+
+    An unknown histology is left out: the pathway has a sentence and a warning of its own for it.
+    """
     stated, unknown = [], []
     for fact, name, said in _WORDS:
         value = getattr(context, fact)
-        if value is None or value is Histology.UNKNOWN:
+        if value is None:
             unknown.append(name)
-        else:
+        elif value is not Histology.UNKNOWN:
             stated.append(said(value))
     sentences = (("Stated by the site", stated), ("Not known to this software", unknown))
     return tuple(f"{head}: {', '.join(facts)}" for head, facts in sentences if facts)

@@ -41,6 +41,7 @@ def lesion_evidence(
         cam_positive=None if maps is None else _drawn(maps.positive, frames, pixel_mm, bounds),
         cam_negative=None if maps is None else _drawn(maps.negative, frames, pixel_mm, bounds),
         pixel_mm=pixel_mm,
+        origin_pixel=bounds[:2],
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from egfr_dls.refusals import RefusalCode, WarningCode
 from inference.biomarkers.pet_ct_egfr.field_of_view import RegionView, SliceView, judge, judge_region
+from inference.biomarkers.pet_ct_egfr.squares import region_view, views_of
 from inference.imaging.crop import Extent
+from inference.models.manifest import Preprocessing
+from tests.inference.biomarkers.volumes import SHAPE, ct, pet, volume
 
 
 def _view(lesion_mm: tuple[float, float], margin_mm: float) -> SliceView:
@@ -92,3 +96,28 @@ def test_a_region_as_a_whole(view: RegionView, codes: list[str]) -> None:
 def test_how_many_slices_are_enough_is_the_manifests(n_slices: int, min_slices: int, said: str) -> None:
     warnings = judge_region(RegionView(n_slices, 8.0, 1.0), min_slices=min_slices, strict=False).warnings
     assert [message.startswith(said) for _, message in warnings] == [True] * bool(said)
+
+
+def test_what_lies_around_a_region_is_what_was_measured_in_its_squares_outside_it() -> None:
+    """Neither the region's own pixels, nor those without measurement, nor those beyond the squares or the image."""
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[4:6, 40:80, 2:42] = True
+    voxels = np.full(SHAPE, 99.0)
+    voxels[4:6, 20:100, 0:63] = 3.0
+    voxels[mask] = 7.0
+    voxels[5, 60, 20] = 8.0
+    lost = np.zeros(SHAPE, np.bool_)
+    lost[:, :40] = lost[:, 80:] = True  # most of what lies around, and of other values
+    voxels[lost] = 0.0
+    views = views_of(mask, mask, ct(), Preprocessing(), "lesion")
+    view = region_view(volume(voxels, pet().unit, "pet", lost), mask, views)
+    assert view == RegionView(2, 8.0, 3.0)
+
+
+def test_nothing_may_be_measured_around_a_region() -> None:
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[4, 40:80, 40:80] = True
+    view = region_view(
+        volume(np.ones(SHAPE), pet().unit, "pet", ~mask), mask, views_of(mask, mask, ct(), Preprocessing(), "lesion")
+    )
+    assert view == RegionView(1, 1.0, None)

@@ -196,7 +196,7 @@ def test_figures_that_could_not_be_confirmed_are_never_quoted() -> None:
     [
         (
             ClinicalContext(),
-            "Not known to this software: histology, tissue EGFR, tissue PD-L1, treatment status.",
+            "Not known to this software: tissue EGFR, tissue PD-L1, treatment status.",
         ),
         (
             ClinicalContext(Histology.ADENOCARCINOMA, False, None, 0.0),

@@ -113,7 +113,7 @@ def test_what_lies_there_counts_for_the_score_at_once(site: Site) -> None:
 def test_without_a_file_everything_is_unknown(site: Site) -> None:
     site.score()
     (found,) = site.revisions()
-    unknown = "Not known to this software: histology, tissue EGFR, tissue PD-L1, treatment status."
+    unknown = "Not known to this software: tissue EGFR, tissue PD-L1, treatment status."
     assert found.patient.rationale.endswith(unknown)
     assert "HISTOLOGY_UNKNOWN" in {w.code for w in found.warnings}
 

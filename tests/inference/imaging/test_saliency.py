@@ -10,8 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from inference.engine.contract import EngineOptions
+from inference.engine.gate import load_scorer
+from inference.engine.onnx import OrtBackend
 from inference.imaging.crop import Extent
 from inference.imaging.saliency import ClassMaps, class_maps, largest, map_onto
+from inference.models.catalogue import read_catalogue
 from tests.inference.packages import BIAS, golden_images, network, run
 
 Array = NDArray[np.float32]
@@ -132,3 +136,31 @@ def test_a_hot_corner_lands_in_the_same_corner() -> None:
     drawn = map_onto(image, Extent(0.0, 40.0, 0.0, 40.0), (1.0, 1.0), (0, 0, 41, 41))
     assert np.unravel_index(drawn.argmax(), drawn.shape)[0] < 5
     assert np.unravel_index(drawn.argmax(), drawn.shape)[1] > 35
+
+
+@pytest.mark.parametrize("name", ["demonstration-egfr-1.0.0", "demonstration-pdl1-1.0.0"])
+def test_the_shipped_networks_keep_the_identities(name: str) -> None:
+    """Through the engine that serves them, on images that they have not seen.
+
+    The mean of the map without its bias, and the bias, are the logit; its softmax is the probability; and the manifest
+    states the bias of the dense layer that the graph has.
+    """
+    package = next(p for p in read_catalogue(None) if p.folder.name == name)
+    scorer = load_scorer(package, OrtBackend(), EngineOptions(max_batch=3))
+    result = scorer.score(golden_images(7))
+    block = package.manifest.cam
+    assert block is not None
+    assert result.cam is not None
+    bias = np.array(block.bias, np.float32)
+    graph = onnx.load(package.network).graph
+    (head,) = [node for node in graph.node if "cam" in node.output]
+    (stated,) = [onnx.numpy_helper.to_array(i) for i in graph.initializer if i.name == head.input[2]]
+    np.testing.assert_allclose(bias, stated, rtol=1e-6)
+    logits = (result.cam - bias[None, :, None, None]).mean(axis=(2, 3)) + bias
+    np.testing.assert_allclose(_softmax(logits), result.prob, atol=1e-5)
+    maps = class_maps(result.cam, block.bias, package.preprocessing.class_index)
+    c = package.preprocessing.class_index
+    evidence = result.cam - bias[None, :, None, None]
+    for shown, column in ((maps.positive, c), (maps.negative, 1 - c)):
+        against = np.minimum(evidence[:, column], 0.0)
+        np.testing.assert_allclose((shown + against).mean(axis=(1, 2)) + bias[column], logits[:, column], atol=1e-4)
