@@ -36,4 +36,12 @@ IMPLEMENTATION_CLASS_UID = derived_uid("implementation", PRODUCT_NAME)
 IMPLEMENTATION_VERSION_NAME = f"EGFRDLS_{PRODUCT_VERSION}"[:16]
 
 # The kinds of object that the product writes, in their order of sending, with the Series Number (0020,0011) of each.
-OBJECT_KINDS: dict[str, int] = {"roi": 9001, "report": 9000, "pages": 9002, "map": 9004, "pdf": 9005, "rejection": 9006}
+OBJECT_KINDS: dict[str, int] = {
+    "roi": 9001,
+    "report": 9000,
+    "pages": 9002,
+    "single_page": 9003,
+    "map": 9004,
+    "pdf": 9005,
+    "rejection": 9006,
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,26 +14,30 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import StudyFindings
+from reporting.activation_map import activation_map
 from reporting.context import ReportContext, ReportOptions, Revision
 from reporting.page_content import Line, Page, Tone
 from reporting.page_drawing import draw
-from reporting.pages import page_images
+from reporting.pages import frames, page_images, single_pages
+from reporting.pdf import encapsulated_pdf
 from reporting.refusal_sr import refusal_report
 from reporting.seg import segmentation
 from reporting.source_header import SourceImages
 from reporting.sr import score_report
+from reporting.variants import Variant
 
 ASCII = string.ascii_letters + string.digits + string.punctuation
 
 
 @dataclass(frozen=True, eq=False)
 class ReportObject:
-    """A built object: its kind (``egfr_dls.uids.OBJECT_KINDS``) and its dataset."""
+    """A built object: its kind (``egfr_dls.uids.OBJECT_KINDS``), its dataset, and the variants that it belongs to."""
 
     kind: str
     dataset: Dataset
     sop_class_uid: str
     sop_instance_uid: str
+    variants: tuple[Variant, ...] = ()
 
 
 def build_objects(
@@ -44,9 +48,10 @@ def build_objects(
     revision: Revision,
     options: ReportOptions,
 ) -> Iterator[ReportObject]:
-    """Yield the objects of one report in the order in which they are sent: SEG, structured report, pages.
+    """Yield the objects of one report in the order in which they are sent: SEG, structured reports, pages, maps, PDF.
 
-    Each is made when it is asked for: the report need not wait for pictures that it does not point at.
+    Each is made when it is asked for: the report need not wait for pictures that it does not point at. A destination gets
+    the objects of its variant (``ReportObject.variants``): one report, and what is optional.
 
     Parameters
     ----------
@@ -58,14 +63,47 @@ def build_objects(
     context = ReportContext(findings, evidence, sources, content_datetime, revision, options)
     roi = segmentation(context) if context.scored else None
     if roi is not None:
-        yield _made("roi", roi)
-    yield _made("report", score_report(context, roi) if context.scored else refusal_report(context))
-    if options.pages:
-        yield _made("pages", page_images(context))
+        yield from _made("roi", roi, [v for v in options.variants if v.segmentation])
+    reports: list[ReportObject] = []
+    for same in _alike(options.variants, lambda v: (v.sr_class_uid, v.segmentation or roi is None)):
+        reports += _made("report", _report(context, roi, same[0]), same)
+        yield reports[-1]
+    yield from _pictures(context, reports)
 
 
-def _made(kind: str, ds: Dataset) -> ReportObject:
-    return ReportObject(kind, ds, ds.SOPClassUID, ds.SOPInstanceUID)
+def _report(context: ReportContext, roi: Dataset | None, variant: Variant) -> Dataset:
+    return score_report(context, roi, variant) if context.scored else refusal_report(context, variant)
+
+
+def _pictures(context: ReportContext, reports: Iterable[ReportObject]) -> Iterator[ReportObject]:
+    """Yield what is made for eyes and for numbers; the pages are drawn once for all that shows them."""
+    options = context.options
+    drawn = page_images(context) if options.pages or options.pdf else None
+    if drawn is not None and options.pages:
+        yield from _made("pages", drawn, [v for v in options.variants if not v.single_pages])
+        single = [v for v in options.variants if v.single_pages]
+        for page in single_pages(context, drawn) if single else ():
+            yield from _made("single_page", page, single)
+    maps = activation_map(context) if options.maps and context.scored else None
+    if maps is not None:
+        yield from _made("map", maps, options.variants)
+    if drawn is not None and options.pdf:
+        for report in reports:
+            yield from _made("pdf", encapsulated_pdf(context, frames(drawn), report.dataset), report.variants)
+
+
+def _made(kind: str, ds: Dataset, variants: Sequence[Variant]) -> Iterator[ReportObject]:
+    """Yield the object if anybody takes it."""
+    if variants:
+        yield ReportObject(kind, ds, ds.SOPClassUID, ds.SOPInstanceUID, tuple(variants))
+
+
+def _alike(variants: Iterable[Variant], key: Callable[[Variant], object]) -> list[list[Variant]]:
+    """Return the variants in groups of equal key, the order kept."""
+    groups: dict[object, list[Variant]] = {}
+    for variant in variants:
+        groups.setdefault(key(variant), []).append(variant)
+    return list(groups.values())
 
 
 def prepare() -> None:

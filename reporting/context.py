@@ -15,6 +15,7 @@ from reporting import source_header
 from reporting.identity import Device, device
 from reporting.printed_scores import PrintedScores
 from reporting.source_header import SourceImages
+from reporting.variants import Variant
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,25 @@ class Revision:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a site chose (``[reporting]``): page images or none; half-width of an indeterminate band."""
+    """What a site chose (``[reporting]``), and what its destinations take.
+
+    Parameters
+    ----------
+    pages
+        page images, or none
+    indeterminate_band
+        half-width about the cut-off
+    maps, pdf
+        the activation maps as numbers, and the pages as a PDF, or not
+    variants
+        each is built once, whatever several of them have in common too; at least one
+    """
 
     pages: bool = True
     indeterminate_band: float = 0.0
+    maps: bool = False
+    pdf: bool = False
+    variants: tuple[Variant, ...] = (Variant(),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,9 @@ from reporting.source_header import UTF_8
 from reporting.wording import series_description
 
 DIGEST_DIGITS = 24  # of a digest in Software Versions (0018,1020): LO holds 64 characters, the whole does not fit
-MODALITIES: dict[str, str] = {"report": "SR", "roi": "SEG", "pages": "OT", "rejection": "KO"}
+MODALITIES: dict[str, str] = {
+    "report": "SR", "roi": "SEG", "pages": "OT", "single_page": "OT", "map": "OT", "pdf": "DOC", "rejection": "KO",
+}  # fmt: skip
 
 
 def code_item(code: Code) -> Dataset:

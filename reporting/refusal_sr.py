@@ -18,13 +18,15 @@ from reporting.seg import slice_position_mm
 from reporting.source_header import evidence_copy
 from reporting.sr import intended_use, not_scored_codes
 from reporting.sr_document import algorithm, build, code_statement, evaluation, text_statement
+from reporting.variants import Variant
 
 
-def refusal_report(context: ReportContext) -> Dataset:
+def refusal_report(context: ReportContext, variant: Variant) -> Dataset:
     """Return the structured report of a study that was not scored."""
     first = wording.reasons(context.findings)[0]
     return build(
         context,
+        variant,
         groups=[_patient_group(context)],
         evaluations=list(_statements(context)),
         library=considered_images(context),

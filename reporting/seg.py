@@ -67,7 +67,7 @@ def segmentation(context: ReportContext) -> Dataset | None:
     )
     ds.BodyPartExamined = BODY_PART
     stamp(ds, context, KIND)
-    _replace_uid(ds, ds.DimensionOrganizationSequence[0].DimensionOrganizationUID, _dimensions_uid(ds))
+    own_dimension_uid(ds)
     return ds
 
 
@@ -79,12 +79,13 @@ def slice_position_mm(image: Dataset) -> float:
 
 
 def _images(context: ReportContext, held: list[Segment]) -> list[Dataset]:
-    """Return the CT slices that any mask lies on, ascending along the slice normal.
-
-    A slice thickness that the source lacks (type 2) is the distance of its slices.
-    """
+    """Return the CT slices that any mask lies on, ascending along the slice normal."""
     uids = dict.fromkeys(uid for _, evidence in held for uid in evidence.mask_sop_instance_uids)
-    images = sorted((Dataset(context.image(uid)) for uid in uids), key=slice_position_mm)
+    return with_thickness(sorted((Dataset(context.image(uid)) for uid in uids), key=slice_position_mm))
+
+
+def with_thickness(images: list[Dataset]) -> list[Dataset]:
+    """Return sorted slices; a slice thickness that they lack (type 2) becomes the distance of the slices."""
     gaps = np.diff([slice_position_mm(image) for image in images])
     for image in images:
         if not image.get("SliceThickness"):
@@ -143,8 +144,10 @@ def _algorithm(context: ReportContext, lesion: LesionFinding) -> AlgorithmIdenti
     return sequence
 
 
-def _dimensions_uid(ds: Dataset) -> str:
-    return derived_uid(ds.SOPInstanceUID, "dimension organization")
+def own_dimension_uid(ds: Dataset) -> None:
+    """Replace highdicom's random Dimension Organization UID (0020,9164) by one that belongs to the object."""
+    uid = derived_uid(ds.SOPInstanceUID, "dimension organization")
+    _replace_uid(ds, ds.DimensionOrganizationSequence[0].DimensionOrganizationUID, uid)
 
 
 def _replace_uid(ds: Dataset, random_uid: str, uid: str) -> None:

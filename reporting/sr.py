@@ -44,25 +44,33 @@ from reporting.sr_document import (
     evaluation,
     text_statement,
 )
+from reporting.variants import Variant
 
 
-def score_report(context: ReportContext, roi: Dataset | None) -> Dataset:
+def score_report(context: ReportContext, roi: Dataset | None, variant: Variant) -> Dataset:
     """Return the structured report of a scored study.
 
     Parameters
     ----------
     roi
-        the SEG that goes out beside the report; None: every region of interest is a stored segment
+        our SEG; None: every region of interest is a stored segment
+    variant
+        without segmentation the report points at no SEG of ours: a lesion points at its images instead
     """
+    held_back = roi is not None and not variant.segmentation
+    if held_back:
+        roi = None
     findings = context.findings
     library = [context.image(uid) for uid in findings.images_read]
     return build(
         context,
+        variant,
         groups=[*_lesion_groups(context, roi), _patient_group(context)],
         evaluations=list(_statements(context)),
         library=library,
         further_evidence=list(_roi_evidence(context, roi)),
         completion="Scored in part" if findings.partial else None,
+        key=("without SEG",) if held_back else (),
     )
 
 
@@ -124,7 +132,7 @@ def _lesion_group(context: ReportContext, lesion: LesionFinding, roi: Dataset | 
     }
     segment = _segment(context, lesion, roi)
     if segment is None:
-        return MeasurementsAndQualitativeEvaluations(**common)
+        return MeasurementsAndQualitativeEvaluations(source_images=_images_of(context, lesion.slices), **common)
     return VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **common)
 
 
@@ -166,7 +174,6 @@ def _lesion_evaluations(context: ReportContext, lesion: LesionFinding) -> Iterat
 
 
 def _slice_group(context: ReportContext, lesion: LesionFinding) -> Group:
-    read = [uid for s in lesion.slices for uid in (s.ct_sop_instance_uid, s.pet_sop_instance_uid)]
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=slices_tracking_uid(lesion.tracking_uid), identifier=f"{lesion.label}, slice scores"
@@ -174,10 +181,14 @@ def _slice_group(context: ReportContext, lesion: LesionFinding) -> Group:
         finding_type=concept(codes.NEOPLASM),
         algorithm_id=algorithm(context, context.findings.model),
         measurements=[_slice_number(context, s) for s in lesion.slices],
-        source_images=[
-            SourceImageForMeasurementGroup(context.image(uid).SOPClassUID, uid) for uid in dict.fromkeys(read)
-        ],
+        source_images=_images_of(context, lesion.slices),
     )
+
+
+def _images_of(context: ReportContext, slices: Iterable[SliceFinding]) -> list[SourceImageForMeasurementGroup]:
+    """Return the images that scores were read on, each once; a lesion that was not scored has none."""
+    read = dict.fromkeys(uid for s in slices for uid in (s.ct_sop_instance_uid, s.pet_sop_instance_uid))
+    return [SourceImageForMeasurementGroup(context.image(uid).SOPClassUID, uid) for uid in read]
 
 
 def _patient_group(context: ReportContext) -> Group:

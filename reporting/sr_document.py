@@ -1,7 +1,4 @@
-"""What score and refusal reports have in common: TID 1500 around their groups, as a Comprehensive 3D SR.
-
-The tree holds no SCOORD3D and would be legal in Comprehensive SR and Enhanced SR as well.
-"""
+"""What score and refusal reports have in common: TID 1500 around their groups, in the SR class of a variant."""
 
 from __future__ import annotations
 
@@ -11,10 +8,12 @@ from highdicom.sr import (
     AlgorithmIdentification,
     CodeContentItem,
     Comprehensive3DSR,
+    ComprehensiveSR,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
     DeviceObserverIdentifyingAttributes,
+    EnhancedSR,
     FindingSite,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
@@ -43,11 +42,13 @@ from reporting.header import stamp
 from reporting.identity import kind_series_uid
 from reporting.image_library import CONTAINS, concept, image_library
 from reporting.source_header import requests
+from reporting.variants import SR_CLASSES, Variant
 
 KIND = "report"
 READ_CLASSES = frozenset(
     {CTImageStorage, PositronEmissionTomographyImageStorage, SegmentationStorage, RTStructureSetStorage}
 )
+SOP_CLASSES = dict(zip(SR_CLASSES, (Comprehensive3DSR, ComprehensiveSR, EnhancedSR), strict=True))
 SITE = FindingSite(concept(codes.LUNG))
 Group = MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
 
@@ -86,11 +87,13 @@ def algorithm(context: ReportContext, model: ModelUse | None) -> AlgorithmIdenti
 
 def build(
     context: ReportContext,
+    variant: Variant,
     groups: Sequence[Group],
     evaluations: Iterable[ContentItem],
     library: Sequence[Dataset],
     further_evidence: Sequence[Dataset] = (),
     completion: str | None = None,
+    key: tuple[str, ...] = (),
 ) -> Dataset:
     """Return the structured report.
 
@@ -106,13 +109,15 @@ def build(
         what the tree refers to besides: SEG, RTSTRUCT
     completion
         Completion Flag Description (0040,A492) of a partial report; None: the report is complete
+    key
+        what of the variant, beside its class, ends in the bytes
     """
     root = _root(context, groups)
     *observed, measurements = root.ContentSequence
     root.ContentSequence = ContentSequence(observed)
     predecessor = context.revision.predecessor
     evidence = [*library, *further_evidence]
-    ds = Comprehensive3DSR(
+    ds: Dataset = SOP_CLASSES[variant.sr_class_uid](
         evidence=[_of_known_class(image) for image in evidence],
         content=root,
         series_instance_uid=kind_series_uid(context.findings, KIND),
@@ -131,7 +136,7 @@ def build(
     _separate(ds)
     _name_classes(ds, evidence)
     ds.ContentSequence.insert(len(observed), image_library(library))  # template order: library, then groups
-    stamp(ds, context, KIND)
+    stamp(ds, context, KIND, key)
     keep_encoding(ds)
     return ds
 

@@ -25,6 +25,9 @@ _SERIES_DESCRIPTIONS: dict[str, str] = {
     "report": "EGFR-DLS report (research use only)",
     "roi": "EGFR-DLS ROI (research)",
     "pages": "EGFR-DLS Grad-CAM (research)",
+    "single_page": "EGFR-DLS Grad-CAM (research)",
+    "map": "EGFR-DLS Grad-CAM map (research)",
+    "pdf": "EGFR-DLS report PDF (research)",
     "rejection": "EGFR-DLS rejection note (research)",
 }
 DEMONSTRATION_SERIES = "EGFR-DLS DEMONSTRATION, not a patient result"

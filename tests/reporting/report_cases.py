@@ -49,15 +49,23 @@ class Case:
         return replace(self, findings=replace(self.findings, **changes))
 
     def with_pages(self) -> Case:
-        return replace(self, options=ReportOptions())
+        return self.wanting(pages=True)
+
+    def wanting(self, **options: Any) -> Case:
+        """Return the same study for other options."""
+        return replace(self, options=replace(self.options, **options))
 
     @property
     def context(self) -> ReportContext:
         return ReportContext(self.findings, self.evidence, self.sources, NOW, self.revision, self.options)
 
     def build(self) -> dict[str, ReportObject]:
-        objects = build_objects(self.findings, self.evidence, self.sources, NOW, self.revision, self.options)
-        return {x.kind: x for x in objects}
+        """Return the objects by kind; of a kind with several, the last."""
+        return {made.kind: made for made in self.build_all()}
+
+    def build_all(self) -> list[ReportObject]:
+        """Return the objects in their order."""
+        return list(build_objects(self.findings, self.evidence, self.sources, NOW, self.revision, self.options))
 
 
 def headers(instances: list[Dataset]) -> dict[str, Dataset]:
@@ -159,6 +167,7 @@ def lesion_evidence(label: str = "Lesion 1", *, maps: bool = True) -> LesionEvid
         cam_positive=np.stack([cam, cam * 0.7, cam * 0.9]).astype(np.float32) if maps else None,
         cam_negative=np.stack([cam * 0.1] * n).astype(np.float32) if maps else None,
         pixel_mm=(1.0, 1.0),
+        origin_pixel=(-30, -34),
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from reporting.context import Predecessor, Revision
-from tests.reporting.report_cases import VARIANTS, refused, scored, source_images, two_lesions
+from reporting.variants import SR_CLASSES, Variant
+from tests.reporting.report_cases import VARIANTS, Case, refused, scored, source_images, two_lesions
 from tests.reporting.validators import ACCEPTED, ACCEPTED_BETWEEN, need, remarks, written
 
 dicom3tools = pytest.mark.dicom3tools
@@ -26,12 +27,26 @@ def test_dciodvfy_has_nothing_to_say(variant: str, tmp_path: Path) -> None:
 
 
 @dicom3tools
+@pytest.mark.parametrize("case", [scored(), refused(), two_lesions()], ids=["scored", "refused", "in part"])
+def test_dciodvfy_has_nothing_to_say_of_any_variant_and_kind(case: Case, tmp_path: Path) -> None:
+    tool = need("dciodvfy")
+    variants = tuple(
+        Variant(uid, segmentation=seg, single_pages=not seg) for uid in SR_CLASSES for seg in (True, False)
+    )
+    paths = written(case.wanting(variants=variants, pages=True, maps=True, pdf=True), tmp_path)
+    assert len(paths) >= 8
+    for path in paths:
+        left = [line for line in remarks(tool, path) if not any(known in line for known in ACCEPTED)]
+        assert left == [], path.name
+
+
+@dicom3tools
 def test_dcentvfy_finds_the_objects_of_two_revisions_consistent(tmp_path: Path) -> None:
     tool = need("dcentvfy")
-    first = scored().with_pages()
+    first = scored().wanting(pages=True, maps=True, pdf=True, variants=(Variant(), Variant(single_pages=True)))
     report = first.build()["report"].dataset
     before = Predecessor(report.SOPClassUID, report.SOPInstanceUID, report.SeriesInstanceUID, report.StudyInstanceUID)
-    second = replace(two_lesions().with_pages(), revision=Revision(2, before))
+    second = replace(two_lesions(), revision=Revision(2, before), options=first.options)
     paths = [*written(first, tmp_path, "1-"), *written(second, tmp_path, "2-")]
     assert [line for line in remarks(tool, *paths) if ACCEPTED_BETWEEN not in line] == []
 

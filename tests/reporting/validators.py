@@ -18,6 +18,7 @@ ACCEPTED = (  # the 2022 tool does not know private code schemes, nor Device UID
     f"Unrecognized defined term <{CODING_SCHEME_UID}>",
     "Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID",
     "Standard Extended SOP Class",
+    "Unrecognized defined term <QUANTITY>",  # in the Image Type of a Parametric Map
 )
 ACCEPTED_BETWEEN = "Different information entities for attribute - Element=<AccessionNumber> IE <"
 
@@ -31,8 +32,8 @@ def need(tool: str) -> str:
 
 def written(case: Case, folder: Path, prefix: str = "") -> list[Path]:
     paths = []
-    for kind, made in case.build().items():
-        paths.append(folder / f"{prefix}{kind}.dcm")
+    for number, made in enumerate(case.build_all()):
+        paths.append(folder / f"{prefix}{number}-{made.kind}.dcm")
         paths[-1].write_bytes(to_bytes(made))
     return paths
 
