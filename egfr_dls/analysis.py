@@ -49,6 +49,7 @@ class Request:
     rois: tuple[Path, ...]
     at: datetime | None
     context: Path | None = None
+    register: bool = False
 
 
 @contextmanager
@@ -85,6 +86,9 @@ def analyse(
     datasets, fault = chosen_study(request)
     if request.rois:
         settings = _without_proposals(settings)
+    if request.register:
+        always = settings.inference.model_copy(update={"registration": "always"})
+        settings = settings.model_copy(update={"inference": always})
     _make_folder(request.out)
     at = request.at or stages.latest_acquisition(datasets) or datetime(1970, 1, 1)  # noqa: DTZ001  # DICOM's local time
     with open_store(settings, WORKER) as store:

@@ -27,6 +27,7 @@ FIRST_YEAR = 1900
 @click.option(
     "--context", type=click.Path(dir_okay=False, path_type=Path), help="JSON file: histology, tissue, treatment."
 )
+@click.option("--register", is_flag=True, help="Place the PET on the CT by an estimate from the images, always.")
 @click.option("--at", "at", help="Date and time that stand in the objects (ISO 8601); default: of the acquisition.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on standard output.")
 def analyze(
@@ -37,11 +38,12 @@ def analyze(
     biomarker: str,
     rois: tuple[Path, ...],
     context: Path | None,
+    register: bool,  # click passes flags so
     at: str | None,
-    as_json: bool,  # click passes flags so
+    as_json: bool,
 ) -> int:
     """Score the study in PATH (a file or a folder, read recursively) and write result.json, report.html and objects/."""
-    request = analysis.Request(path, out, study_uid, biomarker, rois, _moment(at), context)
+    request = analysis.Request(path, out, study_uid, biomarker, rois, _moment(at), context, register)
     console = Console(stderr=True)
     with (
         analysis.private_settings(lambda own: settings.load(config, own)) as loaded,

@@ -178,6 +178,7 @@ class Inference(_Section):
     workers: int = Field(1, ge=1)
     max_batch: int = Field(64, ge=1)
     allow_demonstration_models: bool = False
+    registration: Literal["when_needed", "always"] = "when_needed"  # always: also in one frame of reference
 
 
 class PetCtEgfr(_Section):
@@ -335,6 +336,7 @@ class Settings(BaseSettings):
         facts = {
             "biomarkers": self.biomarkers.model_dump(mode="json", exclude=switches),
             "reporting": self.reporting.model_dump(mode="json"),
+            "registration": self.inference.registration,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -22,6 +22,7 @@ from inference.biomarkers.contract import Biomarker, Conclusion, StudyInputs
 from inference.biomarkers.pet_ct_egfr.grid import pet_onto_ct
 from inference.engine.gate import Scorer
 from inference.imaging.registration import estimated, register
+from inference.imaging.registration_search import share_frame
 from inference.imaging.suv import SuvAssessment, assess_suv
 from inference.inputs import inputs_sha256, refused_inputs_sha256
 from inference.read.ct import read_ct
@@ -101,7 +102,7 @@ def analyse_study(
             selection = select_pet_ct(facts)
         if refuse_as is not None:
             raise refuse_as
-        images = _read(series, selection, run.steps)
+        images = _read(series, selection, run)
         with run.steps.step("regions"):
             found = _regions(images, _stored_rois(series), settings)
         with run.steps.step("networks"):
@@ -111,7 +112,8 @@ def analyse_study(
     return _scored(images, found, conclusion, selection.findings, run)
 
 
-def _read(series: Sequence[SeriesImages], selection: Selection, steps: Steps) -> _Images:
+def _read(series: Sequence[SeriesImages], selection: Selection, run: _Run) -> _Images:
+    steps = run.steps
     by_uid = {s.series_instance_uid: s for s in series}
     pet_series, ct_series = by_uid[selection.pet.series_instance_uid], by_uid[selection.ct.series_instance_uid]
     _same_patient(pet_series, ct_series)
@@ -120,17 +122,17 @@ def _read(series: Sequence[SeriesImages], selection: Selection, steps: Steps) ->
         suv = assess_suv(pet_slices(pet_series), rwv=claims)
     with steps.step("pixels"):
         pet, ct = read_pet(pet_series, suv.scale), read_ct(ct_series)
-    pet, warnings = _in_one_frame(pet, ct, steps)
+    pet, warnings = _in_one_frame(pet, ct, run)
     with steps.step("one grid"):
         pet_on_ct = pet_onto_ct(pet, ct)
     return _Images(pet, ct, pet_on_ct, suv, pet_series.datasets[0], warnings)
 
 
-def _in_one_frame(pet: Volume, ct: Volume, steps: Steps) -> tuple[Volume, tuple[Remark, ...]]:
-    """Return the PET in the CT's frame of reference: as its headers have it, else by an estimate, which is said."""
-    if pet.frame_of_reference_uid and pet.frame_of_reference_uid == ct.frame_of_reference_uid:
+def _in_one_frame(pet: Volume, ct: Volume, run: _Run) -> tuple[Volume, tuple[Remark, ...]]:
+    """Return the PET where it lies on the CT: as the headers have it, else or on request by an estimate, which is said."""
+    if share_frame(pet, ct) and run.settings.inference.registration == "when_needed":
         return pet, ()
-    with steps.step("registration"):
+    with run.steps.step("registration"):
         registration = register(pet, ct)
     return registration.moved(pet), (estimated(registration, pet, ct),)
 

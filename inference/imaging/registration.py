@@ -1,7 +1,8 @@
-"""Where a PET of another frame of reference lies on a CT: a rigid estimate from the images, and when not to believe it. Pure.
+"""Where a PET lies on a CT: a rigid estimate from the images, and when not to believe it. Pure.
 
-Positions of different frames of reference have no relation to each other (PS3.3 C.7.4.1), so the search runs along the
-whole patient. The same volumes give the same bytes (docs/decisions/0018-registration.md).
+It is made where the frames of reference differ, or on request. Positions of different frames have no relation to each
+other (PS3.3 C.7.4.1), so the search runs along the whole patient. The same volumes give the same bytes
+(docs/decisions/0019-registration.md).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TURNED: dict[str, Vector] = {
 
 @dataclass(frozen=True)
 class Registration:
-    """A rigid motion ``matrix @ p + offset_mm`` from the PET's frame of reference to the CT's (LPS mm), and its measure.
+    """A rigid motion ``matrix @ p + offset_mm`` from the PET's positions to the CT's (LPS mm), and its measure.
 
     ``shift_mm`` is how far the middle of the body moves. Mutual information is in nats; ``before`` is that of the headers'
     positions, None where the fields do not overlap there. ``body_overlap`` is the Dice of the body in both images.

@@ -161,15 +161,24 @@ def _method(samples: int, grid: Geometry) -> Any:
 
 def implausible(pet: Volume, ct: Volume, found: str, needed: str) -> StudyRefusedError:
     """Return the refusal of an estimate."""
+    shared = share_frame(pet, ct)
+    otherwise = "score it without registration" if shared else "send the CT of the PET's frame of reference"
     return StudyRefusedError(
         RefusalCode.REGISTRATION_IMPLAUSIBLE,
-        f"{frames(pet, ct)}, and the PET cannot be placed on it from the images: {found}. Needed: {needed}; or send "
-        "the CT of the PET's frame of reference.",
+        f"{frames(pet, ct)}, and the PET cannot be placed on the CT from the images: {found}. "
+        f"Needed: {needed}; or {otherwise}.",
     )
 
 
+def share_frame(pet: Volume, ct: Volume) -> bool:
+    """Whether the headers place both in one frame of reference; a missing one is none."""
+    return pet.frame_of_reference_uid == ct.frame_of_reference_uid != ""
+
+
 def frames(pet: Volume, ct: Volume) -> str:
-    """Name both frames of reference."""
+    """Name both frames of reference, or say why a shared one does not do."""
+    if share_frame(pet, ct):
+        return f"FrameOfReferenceUID (0020,0052) is {ct.frame_of_reference_uid} in CT and PET, and registration was asked for"
     ours, theirs = (v.frame_of_reference_uid or "missing" for v in (ct, pet))
     return f"FrameOfReferenceUID (0020,0052) of the CT is {ours}, of the PET {theirs}"
 

@@ -6,6 +6,7 @@ They are no instances of the study: they are kept beside it, never indexed, and 
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 from egfr_dls.biomarkers import RULES
@@ -18,6 +19,7 @@ from listener.storage.facts import is_uid
 
 MAX_STUDIES = 500  # of one patient; a source that lists more is not asked further
 MAX_EARLIER = 20  # of them are looked into, the newest
+_DATE, _NUMBER = re.compile(r"[0-9]{8}"), re.compile(r"[0-9]{1,12}")  # PS3.5 table 6.2-1: DA, and IS as ours is
 WILD_CARDS = frozenset("*?\\")  # PS3.4 C.2.2.2.4: an ID with one of these would match other patients
 
 
@@ -45,7 +47,7 @@ def _earlier_studies(source: Dialogue, study_instance_uid: str) -> list[str]:
     this = keys("STUDY", StudyInstanceUID=study_instance_uid, PatientID="", IssuerOfPatientID="", StudyDate="")
     known = next(iter(source.matches(this, MAX_STUDIES)), {})
     patient_id, date = known.get("PatientID", ""), known.get("StudyDate", "")
-    if not patient_id or not date or WILD_CARDS & set(patient_id):
+    if not patient_id or not _DATE.fullmatch(date) or WILD_CARDS & set(patient_id):
         return []
     other = keys("STUDY", StudyInstanceUID="", PatientID=patient_id, StudyDate=f"-{date}")
     if known["IssuerOfPatientID"]:
@@ -69,7 +71,7 @@ def _newest_report(source: Dialogue, study_instance_uid: str) -> Request | None:
             image = keys("IMAGE", StudyInstanceUID=study_instance_uid, SeriesInstanceUID=series, SOPInstanceUID="",
                          InstanceNumber="")  # fmt: skip
             found = [(m["SOPInstanceUID"], m["InstanceNumber"]) for m in source.matches(image, MAX_STUDIES)]
-            revisions += [(int(n) if n.isdecimal() else 0, uid, series) for uid, n in found if is_uid(uid)]
+            revisions += [(int(n) if _NUMBER.fullmatch(n) else 0, uid, series) for uid, n in found if is_uid(uid)]
     if not revisions:
         return None
     _revision, uid, series = max(revisions)

@@ -185,6 +185,18 @@ def test_given_region_beats_the_one_in_the_folder(analyze: Analyze, tmp_path: Pa
     assert analyze(without, "--roi", str(given), out="b").result["lesions"][0]["roi_source"] == "stored_seg"
 
 
+def test_registration_is_made_on_request_and_said(analyze: Analyze, phantom: Path) -> None:
+    """PET and CT share a frame of reference, and fit: it is measured, and nothing is moved."""
+    plain, asked = analyze(phantom, out="plain"), analyze(phantom, "--register", out="asked")
+    said = {out: [w["message"] for w in ended.result["warnings"] if w["code"] == "REGISTRATION_ESTIMATED"]
+            for out, ended in (("plain", plain), ("asked", asked))}  # fmt: skip
+    assert said["plain"] == []
+    assert "registration was asked for" in said["asked"][0]
+    assert asked.result["patient"]["egfr_dls"] == plain.result["patient"]["egfr_dls"]
+    report = dcmread(asked.folder / "objects" / "report.dcm")
+    assert [text for text in texts(report) if "Mattes mutual information" in text]
+
+
 def test_missing_weight_is_no_obstacle_to_a_stored_region(analyze: Analyze) -> None:
     result = analyze(small_study(1, PatientWeight=None)).result
     assert result["status"] == "scored"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -44,9 +46,21 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def analyse(loaded: Settings) -> Analyse:
-    scorers: Mapping[str, Scorer] = load_scorers(PET_CT, loaded)
+def scorers(loaded: Settings) -> Mapping[str, Scorer]:
+    return load_scorers(PET_CT, loaded)
+
+
+@pytest.fixture(scope="module")
+def analyse(loaded: Settings, scorers: Mapping[str, Scorer]) -> Analyse:
     return lambda datasets: analyse_study(datasets, PET_CT, scorers, loaded).findings
+
+
+@pytest.fixture(scope="module")
+def analyse_registered(loaded: Settings, scorers: Mapping[str, Scorer]) -> Analyse:
+    """Analyse with registration also where PET and CT share a frame of reference."""
+    section = loaded.inference.model_copy(update={"registration": "always"})
+    always = loaded.model_copy(update={"inference": section})
+    return lambda datasets: analyse_study(datasets, PET_CT, scorers, always).findings
 
 
 @lru_cache(maxsize=2)
@@ -122,6 +136,85 @@ def test_a_shorter_ct_scores_its_slices(analyse: Analyse) -> None:
     assert "REGISTRATION_ESTIMATED" not in codes(found)
 
 
+def test_a_pet_that_ends_below_the_lesion_is_said(analyse: Analyse) -> None:
+    """The CT goes on: its slices have no uptake there, which is not the same as none in the patient."""
+    study = [ds for ds in small_study(1) if ds.Modality != "PT" or ds.InstanceNumber <= 3]
+    found = analyse(study)
+    assert found.status == "scored"
+    assert "CROP_PADDED" in codes(found)
+
+
+def test_beds_of_two_times_and_slopes_score_like_one(analyse: Analyse) -> None:
+    """Each bed has its acquisition time and its scale of stored values; SUV refers to the series (DecayCorrection START)."""
+    study = small_study(1)
+    for ds in of_modality(study, "PT")[4:]:
+        ds.AcquisitionNumber, ds.AcquisitionTime, ds.FrameReferenceTime = 2, "110300", "270000"
+        pixels = np.frombuffer(ds.PixelData, "<u2" if ds.PixelRepresentation == 0 else "<i2")
+        assert not (pixels % 2).any() or pixels.max() < 16000
+        ds.PixelData, ds.RescaleSlope = (pixels * 2).tobytes(), float(ds.RescaleSlope) / 2
+    plain, beds = analyse(small_study(1)), analyse(study)
+    assert beds.patient.egfr_dls == pytest.approx(plain.patient.egfr_dls, abs=1e-6)
+    assert beds.lesions[0].suv_max == pytest.approx(plain.lesions[0].suv_max)
+
+
+def test_slices_of_ct_and_pet_may_have_different_distances(analyse: Analyse) -> None:
+    """Every second PET slice: 8 mm to the CT's 4 mm; what lies between is interpolated."""
+    study = [ds for ds in small_study(1) if ds.Modality != "PT" or ds.InstanceNumber % 2]
+    plain, sparse = analyse(small_study(1)), analyse(study)
+    assert sparse.status == "scored"
+    assert sparse.lesions[0].suv_max == pytest.approx(plain.lesions[0].suv_max, rel=0.3)
+
+
+def moved_by(offset_mm: tuple[float, float, float]) -> Callable[[Dataset], None]:
+    def change(ds: Dataset) -> None:
+        ds.ImagePositionPatient = [float(p) + d for p, d in zip(ds.ImagePositionPatient, offset_mm, strict=True)]
+
+    return change
+
+
+def in_a_frame_of_its_own(ds: Dataset) -> None:
+    ds.FrameOfReferenceUID = FOREIGN
+
+
+def lying_otherwise(ds: Dataset) -> None:
+    ds.ImageOrientationPatient = [0, 1, 0, -1, 0, 0]
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT"])
+@pytest.mark.parametrize(("change", "words"), [
+    (moved_by((0, 0, 2)), "apart, others"), (moved_by((0, 2, 0)), "gantry tilt"),
+    (in_a_frame_of_its_own, "one value in all slices"), (lying_otherwise, "one orientation"),
+])  # fmt: skip
+def test_a_study_whose_slices_are_no_grid_is_refused(
+    analyse: Analyse, modality: str, change: Callable[[Dataset], None], words: str
+) -> None:
+    """Unequal distances, a tilt, two frames of reference or orientations within one series."""
+    study = small_study(1)
+    change(of_modality(study, modality)[3])
+    found = analyse(study)
+    assert (found.status, found.refusal.code) == ("refused", "GEOMETRY_MISMATCH")
+    assert words in found.refusal.message
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT"])
+def test_a_study_with_two_slices_at_one_position_is_refused(analyse: Analyse, modality: str) -> None:
+    study = small_study(1)
+    twin = deepcopy(of_modality(study, modality)[3])
+    twin.SOPInstanceUID = f"{twin.SOPInstanceUID}.7"
+    found = analyse([*study, twin])
+    assert (found.status, found.refusal.code) == ("refused", "GEOMETRY_MISMATCH")
+    assert "at one position" in found.refusal.message
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT"])
+def test_a_study_with_a_gap_is_refused(analyse: Analyse, modality: str) -> None:
+    study = small_study(1)
+    study.remove(of_modality(study, modality)[3])
+    found = analyse(study)
+    assert (found.status, found.refusal.code) == ("refused", "GEOMETRY_MISMATCH")
+    assert "without gaps" in found.refusal.message
+
+
 def test_another_frame_of_reference_is_registered_and_said(analyse: Analyse) -> None:
     study = _phantom(1)
     plain, registered = analyse(study), analyse(foreign_pet(study))
@@ -138,6 +231,42 @@ def test_another_frame_of_reference_is_registered_and_said(analyse: Analyse) -> 
 def test_the_same_study_gives_the_same_findings_whatever_the_order_of_its_files(analyse: Analyse) -> None:
     study = foreign_pet(_phantom(1))
     assert analyse(study).inputs_sha256 == analyse(study[::-1]).inputs_sha256
+
+
+def test_on_request_a_patient_who_moved_is_registered_and_it_is_said(
+    analyse: Analyse, analyse_registered: Analyse
+) -> None:
+    """PET and CT share a frame of reference; the patient moved by 12 mm and 4 degrees between them."""
+    study = _phantom(1)
+    others, pet = [ds for ds in study if ds.Modality != "PT"], of_modality(study, "PT")
+    moved = others + SHIFTED.study(pet)
+    plain, unasked, registered = analyse(study), analyse(moved), analyse_registered(moved)
+    assert "REGISTRATION_ESTIMATED" not in codes(unasked)
+    (said,) = [w.message for w in registered.warnings if w.code == "REGISTRATION_ESTIMATED"]
+    assert "registration was asked for" in said
+    assert "mutual information" in said
+    measured = re.search(r"shift (\S+) mm .*rotation (\S+) degrees", said)
+    assert measured is not None
+    assert (float(measured[1]), float(measured[2])) == pytest.approx((12.0, 4.0), abs=1.0)
+    missed = [abs(found.patient.egfr_dls - plain.patient.egfr_dls) for found in (unasked, registered)]
+    assert missed[1] < missed[0] / 2
+    assert registered.configuration_sha256 != unasked.configuration_sha256
+
+
+def test_on_request_what_is_right_stays_where_it_is(analyse: Analyse, analyse_registered: Analyse) -> None:
+    plain, registered = analyse(_phantom(1)), analyse_registered(_phantom(1))
+    (said,) = [w.message for w in registered.warnings if w.code == "REGISTRATION_ESTIMATED"]
+    assert "shift 0.0 mm" in said
+    assert registered.patient.egfr_dls == plain.patient.egfr_dls
+
+
+def test_on_request_what_cannot_be_is_refused(analyse_registered: Analyse) -> None:
+    study = _phantom(1)
+    others, pet = [ds for ds in study if ds.Modality != "PT"], of_modality(study, "PT")
+    found = analyse_registered(others + Motion((0.0, 0.0, 30.0)).study(pet))
+    assert (found.status, found.refusal.code) == ("refused", "REGISTRATION_IMPLAUSIBLE")
+    assert "registration was asked for" in found.refusal.message
+    assert "score it without registration" in found.refusal.message
 
 
 def test_no_frame_of_reference_at_all_is_registered(analyse: Analyse) -> None:

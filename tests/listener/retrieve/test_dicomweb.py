@@ -163,6 +163,23 @@ def test_the_newest_report_of_each_earlier_study_is_kept_beside_the_study(desk: 
     assert desk.kept() == CT_UIDS
 
 
+def test_dates_and_revisions_that_are_none_lead_nowhere(desk: Desk) -> None:
+    report = report_of("1.2.77.1", 1)
+
+    def without_date(answer: Answer) -> Answer:
+        status, headers, body = answer
+        assert isinstance(body, bytes)
+        return (
+            status,
+            headers,
+            body.replace(b'"20250102"', b'"2025-01-02&x"').replace(b"[1]", b"[" + b"9" * 4000 + b"]"),
+        )
+
+    with serving_web(WebArchive([*petct_study(), report], search=without_date)) as archive:
+        outcome = desk.ask(archive.url)
+    assert outcome.failure is None
+
+
 # -- what is not taken
 
 
