@@ -106,6 +106,7 @@ def build_rejection_note(
         sop_instance_uid=findings.study_instance_uid,  # written by ``stamp``
         instance_number=number,
         manufacturer=PRODUCT_NAME,
+        requested_procedures=list(rejected[0].get("ReferencedRequestSequence") or ()) or None,
     )
     uids = sorted(str(ds.SOPInstanceUID) for ds in objects)
     stamp(ds, context, KIND, key=(title.value.value, said, person, *uids))

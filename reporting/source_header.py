@@ -18,6 +18,7 @@ from pydicom.config import IGNORE, RAISE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.valuerep import DSfloat, PersonName, validate_value
 
 UTF_8 = "ISO_IR 192"
@@ -49,6 +50,9 @@ REQUEST = (
     "AccessionNumber", "RequestedProcedureID", "RequestedProcedureDescription", "PlacerOrderNumberImagingServiceRequest",
     "FillerOrderNumberImagingServiceRequest",
 )  # fmt: skip
+CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")  # PS3.3 table 8.8-1
+CODE_TYPE_1 = frozenset({"CodeValue", "CodingSchemeDesignator", "CodeMeaning"})
+SOP_REFERENCE = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")  # both type 1 (PS3.3 table 10-11)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,20 +91,36 @@ def evidence_copy(image: Dataset, study_instance_uid: str) -> Dataset:
 
 
 def requests(reference: Dataset) -> list[Dataset]:
-    """Return Referenced Request Sequence (0040,A370) items from Request Attributes (0040,0275), if the source has any."""
-    items = []
-    for source in reference.get("RequestAttributesSequence") or ():
-        item = _subset(source, REQUEST, reference.get("SpecificCharacterSet"))
-        for keyword in REQUEST:  # type 2
-            if keyword not in item:
-                item.add(_element(keyword, ""))
-        if not item.AccessionNumber:
-            item.AccessionNumber = patient_and_study(reference).AccessionNumber
-        item.StudyInstanceUID = reference.StudyInstanceUID
-        item.RequestedProcedureCodeSequence = []
-        item.ReferencedStudySequence = []
-        items.append(item)
-    return items
+    """Return Referenced Request Sequence (0040,A370) items from Request Attributes (0040,0275), if the source has any.
+
+    What an item lacks is what the image says of itself (its accession number and order numbers), or empty: all are type 2.
+    """
+    study = _subset(reference, REQUEST)
+    character_set = reference.get("SpecificCharacterSet")
+    return [
+        _request(source, study, reference.StudyInstanceUID, character_set)
+        for source in _items(reference, "RequestAttributesSequence")
+    ]
+
+
+def _request(source: Dataset, study: Dataset, study_instance_uid: str, character_set: Any) -> Dataset:
+    item = _subset(source, (*REQUEST, "StudyInstanceUID"), character_set)
+    for keyword in REQUEST:
+        if not item.get(keyword):
+            item.add(study[keyword] if keyword in study else _element(keyword, ""))
+    if not item.get("StudyInstanceUID"):
+        item.StudyInstanceUID = study_instance_uid
+    codes = (_subset(code, CODE, character_set) for code in _items(source, "RequestedProcedureCodeSequence"))
+    item.RequestedProcedureCodeSequence = [code for code in codes if all(code.get(k) for k in CODE_TYPE_1)]
+    studies = (_subset(named, SOP_REFERENCE) for named in _items(source, "ReferencedStudySequence"))
+    item.ReferencedStudySequence = [named for named in studies if all(named.get(k) for k in SOP_REFERENCE)]
+    return item
+
+
+def _items(ds: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence; none where something else stands in its place."""
+    value = _value(ds, keyword)
+    return [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
 
 
 def _subset(source: Dataset, keywords: tuple[str, ...], character_set: Any = None) -> Dataset:

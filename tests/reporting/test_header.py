@@ -20,11 +20,15 @@ from reporting.source_header import SourceImages, patient_and_study
 from tests.builders import pet_slices, to_part10
 from tests.reporting.report_cases import NOW, VARIANTS, Case, demonstration, headers, refused, scored, source_images
 
-NAMES = {
-    "latin-1": ("ISO_IR 100", "Müller^Jörg^É"),
-    "Japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
-    "Chinese": ("GB18030", "Wang^XiaoDong=王^小东"),
-    "none": (None, "PLAIN^NAME"),
+LONG = "Ω".join("ABCDEFGHIJKLMNOP" * 4)[:64]  # what a component group may hold at most (PS3.5 6.2)
+NAMES = {  # PatientName and StudyDescription in a character set
+    "latin-1": ("ISO_IR 100", "Müller^Jörg^É", "Thorax, größer"),
+    "Japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう", "胸部PET検査"),
+    "Japanese, half-width": (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう", "胸部"),
+    "Korean": (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동", "흉부"),
+    "Chinese": ("GB18030", "Wang^XiaoDong=王^小东", "胸部扫描"),
+    "Greek, three groups of 64 characters": ("ISO_IR 192", f"{LONG}={LONG}={LONG}", "Ω" * 64),
+    "none": (None, "PLAIN^NAME", "CHEST"),
 }
 
 
@@ -38,12 +42,16 @@ def with_reference(case: Case, reference: Dataset) -> Case:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_in_every_character_set_arrive_in_every_object(name: str) -> None:
-    character_set, patient_name = NAMES[name]
-    source = pet_slices(PatientName=patient_name, SpecificCharacterSet=character_set)[0]
+    character_set, patient_name, description = NAMES[name]
+    source = pet_slices(
+        PatientName=patient_name, SpecificCharacterSet=character_set, StudyDescription=description
+    )[0]  # fmt: skip
     reference = dcmread(io.BytesIO(to_part10(source)), stop_before_pixels=True)
-    for ds in read_back(with_reference(scored().with_pages(), reference)).values():
+    everything = scored().wanting(pages=True, maps=True, pdf=True)
+    for ds in read_back(with_reference(everything, reference)).values():
         assert ds.SpecificCharacterSet == "ISO_IR 192"
         assert str(ds.PatientName) == patient_name
+        assert ds.StudyDescription == description
 
 
 @pytest.mark.parametrize(
@@ -55,6 +63,7 @@ def test_names_in_every_character_set_arrive_in_every_object(name: str) -> None:
         "../../etc/passwd^%s%n$HOME",
         "line\r\nbreak^\x1b[31mred",
         "O'Brien^\u202eevil",
+        "^".join(["C" * 64] * 5),
         "=",
         "",
     ],
@@ -63,12 +72,14 @@ def test_a_hostile_patient_name_never_stands_between_a_study_and_its_report(host
     """An archive files by the name, so it is kept as it came, even where the VR would not allow it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        reference = source_images(SpecificCharacterSet="ISO_IR 192").reference
-        reference.PatientName = PersonName(hostile)
+        source = pet_slices(SpecificCharacterSet="ISO_IR 192")[0]
+        source.PatientName = PersonName(hostile, encodings=["utf-8"])
+        reference = dcmread(io.BytesIO(to_part10(source)), stop_before_pixels=True)
+        arrived = str(reference.PatientName)
+        assert arrived == hostile.rstrip("=")
         for case in (scored(), refused()):
             names = {str(ds.PatientName) for ds in read_back(with_reference(case, reference)).values()}
-            assert len(names) == 1
-            assert names.pop().strip("^=")[:8] == hostile.strip("^=")[:8]
+            assert names == {arrived}
 
 
 @pytest.mark.parametrize(

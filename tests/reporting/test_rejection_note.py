@@ -58,6 +58,16 @@ def test_patient_and_study_are_those_of_the_withdrawn_report() -> None:
         assert ds[keyword].value == report[keyword].value, keyword
 
 
+def test_the_requests_of_the_report_are_those_of_the_note() -> None:
+    case = scored()
+    request = Dataset()
+    request.RequestedProcedureID, request.RequestedProcedureDescription = "RP1", "größer"
+    case.sources.reference.SpecificCharacterSet = "ISO_IR 192"
+    case.sources.reference.RequestAttributesSequence = [request]
+    (item,) = dcmread(io.BytesIO(to_bytes(note(case)))).ReferencedRequestSequence
+    assert (item.RequestedProcedureID, item.RequestedProcedureDescription) == ("RP1", "größer")
+
+
 def test_the_same_withdrawal_is_the_same_object_and_any_other_is_not() -> None:
     first = note(scored())
     assert to_bytes(note(scored())) == to_bytes(first)

@@ -14,7 +14,8 @@ from egfr_dls.findings import PatientFinding
 from egfr_dls.study import Pathway, RoiSource
 from reporting.build import to_bytes
 from reporting.context import Predecessor, ReportOptions, Revision
-from tests.builders import CT_SERIES_UID, PET_SERIES_UID, STUDY_UID
+from reporting.source_header import SourceImages
+from tests.builders import CT_SERIES_UID, PET_SERIES_UID, STUDY_UID, pet_slices, to_part10
 from tests.reporting.report_cases import (
     MODEL,
     VARIANTS,
@@ -191,14 +192,62 @@ def test_a_revision_names_its_predecessor_and_gets_another_uid() -> None:
     assert second.InstanceNumber == 2
 
 
-def test_requests_of_the_source_are_carried_over() -> None:
-    request = Dataset()
-    request.RequestedProcedureID, request.AccessionNumber = "RP1", "ACC7"
+def request(**attributes: object) -> Dataset:
+    ds = Dataset()
+    for keyword, value in attributes.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def requested(*asked: Dataset, **of_the_image: object) -> list[Dataset]:
+    """Return the report's requests for an image that was made for these."""
     case = scored()
-    case.sources.reference.RequestAttributesSequence = [request]
-    (item,) = report(case).ReferencedRequestSequence
-    assert (item.RequestedProcedureID, item.AccessionNumber) == ("RP1", "ACC7")
-    assert item.StudyInstanceUID == STUDY_UID
+    case.sources.reference.RequestAttributesSequence = list(asked)
+    for keyword, value in of_the_image.items():
+        setattr(case.sources.reference, keyword, value)
+    return list(dcmread(io.BytesIO(to_bytes(case.build()["report"]))).ReferencedRequestSequence)
+
+
+def test_requests_of_the_source_are_carried_over() -> None:
+    procedure = request(CodeValue="PETCT1", CodingSchemeDesignator="99SITE", CodeMeaning="PET/CT thorax")
+    study = request(ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1", ReferencedSOPInstanceUID="1.2.3.4")
+    first = request(
+        RequestedProcedureID="RP1",
+        AccessionNumber="ACC7",
+        RequestedProcedureDescription="Thorax",
+        RequestedProcedureCodeSequence=[procedure],
+        ReferencedStudySequence=[study],
+        StudyInstanceUID="1.2.3.4",
+    )
+    one, two = requested(first, request(RequestedProcedureID="RP2"), AccessionNumber="ACC9")
+    assert (one.RequestedProcedureID, one.AccessionNumber, one.RequestedProcedureDescription) == (
+        "RP1",
+        "ACC7",
+        "Thorax",
+    )
+    assert one.StudyInstanceUID == "1.2.3.4"
+    assert one.RequestedProcedureCodeSequence[0] == procedure
+    assert one.ReferencedStudySequence[0] == study
+    assert (two.RequestedProcedureID, two.AccessionNumber, two.StudyInstanceUID) == ("RP2", "ACC9", STUDY_UID)
+    assert not two.RequestedProcedureCodeSequence
+    assert two.PlacerOrderNumberImagingServiceRequest == ""
+
+
+def test_what_of_a_request_is_no_code_and_no_reference_is_left_out() -> None:
+    half = request(CodeValue="PETCT1")
+    asked = request(RequestedProcedureCodeSequence=[half], ReferencedStudySequence=[request(), half])
+    (item,) = requested(asked)
+    assert not item.RequestedProcedureCodeSequence
+    assert not item.ReferencedStudySequence
+
+
+def test_a_request_is_read_in_the_character_set_of_its_image() -> None:
+    source = pet_slices(SpecificCharacterSet=["", "ISO 2022 IR 87"])[0]
+    source.RequestAttributesSequence = [request(RequestedProcedureDescription="胸部検査")]
+    reference = dcmread(io.BytesIO(to_part10(source)), stop_before_pixels=True)
+    case = replace(scored(), sources=SourceImages(scored().sources.images, reference))
+    ds = dcmread(io.BytesIO(to_bytes(case.build()["report"])))
+    assert ds.ReferencedRequestSequence[0].RequestedProcedureDescription == "胸部検査"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from egfr_dls.refusals import Remark
 from reporting.context import Predecessor, Revision
 from reporting.variants import SR_CLASSES, Variant
 from tests.reporting.report_cases import VARIANTS, Case, refused, scored, source_images, two_lesions
@@ -75,6 +76,18 @@ def test_dsr2html_renders_every_report(variant: str, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     expected = ["Not scored because"] if "refused" in variant else ["EGFR deep learning score", "0.7098"]
     assert all(word in text for word in expected)
+
+
+@dcmtk
+def test_markup_in_a_name_and_in_a_reason_is_text_to_dsr2html(tmp_path: Path) -> None:
+    tool = need("dsr2html")
+    case = refused(Remark("NO_ROI", '<b>\u00fc & "none"</b>'), PatientName="<script>alert(1)</script>^'&\"")
+    page = tmp_path / "report.html"
+    subprocess.run([tool, "+Rd", str(written(case, tmp_path)[0]), str(page)], capture_output=True, check=True)
+    text = page.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "<script>" not in text
+    assert "NO_ROI: &lt;b&gt;\u00fc &amp; &quot;none&quot;&lt;/b&gt;" in text
 
 
 @dicom3tools
