@@ -19,6 +19,7 @@ from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.schema import clinical_fact, concluded_study, concluded_subject
 
 _LOOK_UP = 500  # values in one question, well below what SQLite takes
+_NEVER = (0.0, "null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,13 @@ def subject_key(site_key: bytes, patient_id: str, issuer: str, accession_number:
 
 
 def state(tx: Tx, statements: Sequence[Statement]) -> frozenset[str]:
-    """Enter statements, the later of two about one fact counts; return the subjects of which something is now other."""
+    """Enter statements; return the subjects of which something is now other.
+
+    The later of two about one fact counts, of two of one moment the greater value: whatever the order in which they are
+    entered, and however often, the ledger ends the same.
+    """
     known = _facts(tx, {s.subject for s in statements})
-    newer = [s for s in statements if s.stated_at >= known.get((s.subject, s.fact), ("null", 0.0))[1]]
+    newer = [(s, was) for s in statements if (s.stated_at, s.value) > (was := known.get((s.subject, s.fact), _NEVER))]
     if newer:
         row = upsert(clinical_fact)
         tx.execute(
@@ -70,20 +75,20 @@ def state(tx: Tx, statements: Sequence[Statement]) -> frozenset[str]:
                 index_elements=["subject", "fact"],
                 set_={"value": row.excluded.value, "stated_at": row.excluded.stated_at},
             ),
-            [{"subject": s.subject, "fact": s.fact, "value": s.value, "stated_at": s.stated_at} for s in newer],
+            [{"subject": s.subject, "fact": s.fact, "value": s.value, "stated_at": s.stated_at} for s, _ in newer],
         )
-    return frozenset(s.subject for s in newer if known.get((s.subject, s.fact), ("null", 0.0))[0] != s.value)
+    return frozenset(s.subject for s, (_, value) in newer if value != s.value)
 
 
 def stated(tx: Tx, subjects: Sequence[str]) -> list[dict[str, str]]:
     """Return each subject's facts, JSON by name, in the order of the subjects."""
     found = _facts(tx, set(subjects))
-    return [{fact: value for (of, fact), (value, _) in found.items() if of == subject} for subject in subjects]
+    return [{fact: value for (of, fact), (_, value) in found.items() if of == subject} for subject in subjects]
 
 
 def last_stated_at(tx: Tx, subjects: Sequence[str]) -> float:
     """Return when the newest fact of these subjects was stated, UTC seconds; 0 where there is none."""
-    return max((at for _, at in _facts(tx, set(subjects)).values()), default=0.0)
+    return max((at for at, _ in _facts(tx, set(subjects)).values()), default=0.0)
 
 
 def conclude(tx: Tx, study: ConcludedStudy) -> None:
@@ -120,10 +125,10 @@ def _concluded(tx: Tx, study_instance_uid: str) -> ConcludedStudy:
     return ConcludedStudy(study_instance_uid, row.biomarker, tuple(subjects), row.study_date, row.context)
 
 
-def _facts(tx: Tx, subjects: Collection[str]) -> dict[tuple[str, str], tuple[str, float]]:
-    """Return value and time of each fact, by subject and fact."""
+def _facts(tx: Tx, subjects: Collection[str]) -> dict[tuple[str, str], tuple[float, str]]:
+    """Return time and value of each fact, by subject and fact."""
     return {
-        (row.subject, row.fact): (row.value, row.stated_at)
+        (row.subject, row.fact): (row.stated_at, row.value)
         for some in _portions(subjects)
         for row in tx.execute(select(clinical_fact).where(clinical_fact.c.subject.in_(some)))
     }

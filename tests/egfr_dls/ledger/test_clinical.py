@@ -39,6 +39,15 @@ def test_the_latest_statement_counts_in_whatever_order_they_are_read(tx: Tx, ord
     assert clinical.state(tx, said) == frozenset()
 
 
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_two_statements_of_one_moment_end_the_same_in_any_order(tx: Tx, order: tuple[int, ...]) -> None:
+    """Copies that lost their times must not change a report at each restart."""
+    said = [Statement(PATIENT, "histology", value, 1.0) for value in ('"adenocarcinoma"', "null", '"other"')]
+    for i in (*order, *reversed(order)):
+        clinical.state(tx, [said[i]])
+    assert _of(tx) == {"histology": "null"}
+
+
 def test_only_what_changes_something_is_told(tx: Tx) -> None:
     """The same value again, an older one, and taking back what was never stated change nothing."""
     assert clinical.state(tx, [Statement(PATIENT, "histology", "null", 1.0)]) == frozenset()

@@ -14,7 +14,7 @@ from egfr_dls.evidence import EvidenceImages
 from egfr_dls.refusals import RefusalCode, WarningCode
 from egfr_dls.study import Pathway
 from inference.biomarkers.contract import Conclusion, StudyInputs
-from inference.biomarkers.pet_ct_egfr.analysis import analyse
+from inference.biomarkers.pet_ct_egfr.analysis import analyse, draw, score_lesions
 from inference.biomarkers.pet_ct_egfr.hyperimage import prepare
 from inference.engine.contract import EngineOptions
 from inference.engine.gate import Scorer, load_scorer
@@ -231,6 +231,36 @@ def test_the_maps_lie_in_their_boxes_on_one_scale(scorers: Mapping[str, Scorer])
                 assert not outside.any()
             highest = max(highest, float(cams.max()))
     assert 0.8 < highest <= 1.0
+
+
+def test_one_scale_shows_which_lesion_has_more_evidence(scorers: Mapping[str, Scorer]) -> None:
+    """The drawn maxima stand to one another as those of the network's own maps."""
+    rois = (roi(), roi("Lesion 2", OTHER))
+    raw = [lesion.maps for lesion in score_lesions(ct(), pet(), rois, scorers["egfr"])]
+    drawn = draw(ct(), pet(), score_lesions(ct(), pet(), rois, scorers["egfr"]))
+    ratios = []
+    for maps, shown in zip(raw, drawn, strict=True):
+        assert maps is not None
+        assert shown.cam_positive is not None
+        assert shown.cam_negative is not None
+        largest_drawn = max(shown.cam_positive.max(), shown.cam_negative.max())
+        ratios.append(largest_drawn / max(maps.positive.max(), maps.negative.max()))
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.15)  # drawn between the cells' centres
+    peaks = [max(m.positive.max(), m.negative.max()) for m in raw if m is not None]
+    assert max(peaks) / min(peaks) > 1.2
+
+
+def test_the_positive_map_is_that_of_the_manifests_class(scorers: Mapping[str, Scorer], tmp_path: Path) -> None:
+    """A network whose positive class is its first column."""
+    recipe = {"id": "mu2020-hyperimage-1", "class_index": 0}
+    first = _scorer(write_package(tmp_path / "egfr", network(), preprocessing=recipe))
+    (one,) = score_lesions(ct(), pet(), (roi(),), scorers["egfr"])
+    (zero,) = score_lesions(ct(), pet(), (roi(),), first)
+    assert one.maps is not None
+    assert zero.maps is not None
+    assert np.array_equal(zero.maps.positive, one.maps.negative)
+    assert np.array_equal(zero.maps.negative, one.maps.positive)
+    assert not np.array_equal(one.maps.negative, one.maps.positive)
 
 
 def test_without_maps_there_are_pictures_all_the_same(scorers: Mapping[str, Scorer], tmp_path: Path) -> None:

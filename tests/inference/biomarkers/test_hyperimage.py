@@ -120,7 +120,7 @@ def test_filler_values_never_enter_the_range() -> None:
     assert air.frames[0].padded == 0
 
 
-@pytest.mark.parametrize(("column", "warned"), [(70, False), (12, True)])
+@pytest.mark.parametrize(("column", "warned"), [(70, False), (18, False), (12, True)])
 def test_a_square_with_more_than_a_quarter_of_padding_warns(column: int, warned: bool) -> None:
     """Lesions at the edge of the image are scored with the remark."""
     hyper = prepare(ct(), pet(), ball(centre=(6, 60, column)), RECIPE)
@@ -187,6 +187,15 @@ def test_a_box_that_cuts_the_lesion_is_refused() -> None:
     """FOV_TRUNCATED: the lesion touches the drawn edge on most slices."""
     hyper = prepare(ct(), pet(), _drawn_box(4), RECIPE, roi_is="box")
     assert RefusalCode.FOV_TRUNCATED in {r.code for r in hyper.refused}
+
+
+def test_a_narrow_box_that_cuts_the_lesion_is_refused() -> None:
+    """The edge that counts is the one that was drawn: the square about it has room, and shows tumour that the reader left out."""
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[5:8, 36:85, 67:74] = True
+    hyper = prepare(ct(), pet(), mask, RECIPE, roi_is="box")
+    assert {r.code for r in hyper.refused} == {RefusalCode.FOV_TRUNCATED}
+    assert len(hyper.refused) == 3
 
 
 def test_a_lesion_is_refused_with_the_most_frequent_code() -> None:

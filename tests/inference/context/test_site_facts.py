@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import delete, select
 
 from egfr_dls import job_loop, settings
-from egfr_dls.findings import StudyFindings
+from egfr_dls.findings import ContextFinding, StudyFindings
 from egfr_dls.ledger import completion, jobs, results, studies
 from egfr_dls.ledger.schema import audit, clinical_fact, concluded_study, concluded_subject, findings, instance, job
 from egfr_dls.store import Store, open_store
@@ -129,6 +129,10 @@ def test_a_late_file_makes_a_revision(site: Site) -> None:
     first, second = site.revisions()
     assert not _tissue_outranks(first)
     assert _tissue_outranks(second)
+    assert (first.clinical_context, second.clinical_context) == (
+        ContextFinding(),
+        ContextFinding(tissue_egfr_mutant=True),
+    )
     assert [x.egfr_dls for x in first.lesions] == [x.egfr_dls for x in second.lesions]
     assert site.jobs()[-1] == ("report", "ready")
     site.drop("again.json", MUTANT, age=30)
