@@ -13,7 +13,7 @@ from egfr_dls.errors import StudyRefusedError, UsageError
 from egfr_dls.refusals import RefusalCode, Remark
 from egfr_dls.study import RoiSource
 from egfr_dls.volume import Mask, Volume
-from inference.imaging.suv import Gates, SuvScale, suv_scale
+from inference.imaging.suv import Gates, SuvAssessment, SuvScale, assess_suv
 from inference.read.header import text
 from inference.read.pet import pet_slices, read_pet
 from inference.read.rwv import rwv_claims
@@ -98,7 +98,9 @@ def suv_document(
         document["series_refused"] = _series_refused(facts)
         document["series_instance_uid"] = chosen = _choose(facts, series_uid)
         images = next(s for s in series if s.series_instance_uid == chosen)
-        measured = _measure(images, datasets, roi_datasets, any_isotope=any_isotope)
+        assessment = _assess(images, datasets, any_isotope=any_isotope)
+        document["warnings"] = _as_json(assessment.warnings)  # they stand beside a refusal too
+        measured = _measure(images, assessment, datasets, roi_datasets)
     except StudyRefusedError as error:
         return document | {"refusal": asdict(error.remark)}
     return document | _figures(measured, mtv_threshold)
@@ -130,11 +132,19 @@ def _choose(facts: Sequence[SeriesFacts], series_uid: str | None) -> str:
     return series_uid
 
 
-def _measure(
-    images: SeriesImages, datasets: Sequence[Dataset], roi_datasets: Sequence[Dataset], *, any_isotope: bool
-) -> _Measured:
+def _assess(images: SeriesImages, datasets: Sequence[Dataset], *, any_isotope: bool) -> SuvAssessment:
     gates = Gates(any_isotope=any_isotope, tracer_only_warns=True, uptake_only_warns=True)
-    scale = suv_scale(pet_slices(images), gates, rwv_claims(datasets))
+    return assess_suv(pet_slices(images), gates, rwv_claims(datasets))
+
+
+def _as_json(remarks: Sequence[Remark]) -> list[dict[str, str]]:
+    return [asdict(remark) for remark in remarks]
+
+
+def _measure(
+    images: SeriesImages, assessment: SuvAssessment, datasets: Sequence[Dataset], roi_datasets: Sequence[Dataset]
+) -> _Measured:
+    scale = assessment.require_scale()
     volume = read_pet(images, scale)
     given = roi_datasets or [ds for ds in datasets if is_roi(ds) and reference_of(ds).serves(volume)]
     rois, refused = _stored_rois(given, volume)
@@ -172,7 +182,7 @@ def _figures(measured: _Measured, mtv_threshold: float) -> dict[str, Any]:
             | _statistics(volume, roi.mask, mtv_threshold)
             for roi in measured.rois
         ],
-        "warnings": [asdict(remark) for remark in measured.warnings],
+        "warnings": _as_json(measured.warnings),
     }
 
 

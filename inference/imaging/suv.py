@@ -63,6 +63,12 @@ class SuvAssessment:
     failure: StudyRefusedError | None
     warnings: tuple[Remark, ...]
 
+    def require_scale(self) -> SuvScale:
+        """Return the scale; where there is none, raise the failure."""
+        if self.scale is None:
+            raise self.failure or ValueError("an assessment has a scale or a failure")
+        return self.scale
+
 
 @dataclass(frozen=True)
 class RwvClaim:
@@ -81,10 +87,7 @@ def suv_scale(slices: Sequence[PetSlice], gates: Gates = STRICT, rwv: Sequence[R
     StudyRefusedError
         any code ``SUV_*`` or ``NOT_FDG``
     """
-    assessment = assess_suv(slices, gates, rwv)
-    if assessment.scale is None:
-        raise assessment.failure or ValueError("an assessment has a scale or a failure")
-    return assessment.scale
+    return assess_suv(slices, gates, rwv).require_scale()
 
 
 def assess_suv(slices: Sequence[PetSlice], gates: Gates = STRICT, rwv: Sequence[RwvClaim] = ()) -> SuvAssessment:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from pydicom import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import RealWorldValueMappingStorage
 
 from egfr_dls.errors import UsageError
 from egfr_dls.refusals import RefusalCode, WarningCode
@@ -97,6 +99,31 @@ def test_a_refused_series_keeps_every_key() -> None:
     assert document["refusal"]["code"] == RefusalCode.SUV_NO_WEIGHT
     assert (document["factor"], document["whole_series"], document["rois"]) == (None, None, [])
     assert document["series_instance_uid"] == builders.PET_SERIES_UID
+
+
+def test_a_refused_series_keeps_the_warnings_that_came_before() -> None:
+    document = suv_document(builders.pet_slices(PatientWeight=70000, DecayCorrection="OTHER"))
+    assert document["refusal"]["code"] == RefusalCode.SUV_DECAY_UNKNOWN
+    assert [w["code"] for w in document["warnings"]] == [WarningCode.SUV_WEIGHT_IN_GRAMS]
+
+
+def test_enhanced_pet_is_refused_by_name() -> None:
+    document = suv_document(builders.pet_slices(SOPClassUID="1.2.840.10008.5.1.4.1.1.130")[:1])
+    assert document["refusal"]["code"] == RefusalCode.SUV_SOP_CLASS
+    assert "is Enhanced PET Image Storage. Needed: PET Image Storage" in document["refusal"]["message"]
+
+
+@pytest.mark.parametrize(("off", "warned"), [(1.0, []), (1.02, [WarningCode.SUV_RWV_DISAGREES])])
+def test_a_mapping_beside_the_series_is_compared(off: float, warned: list[WarningCode]) -> None:
+    pet = builders.pet_slices()
+    mapping = builders.base_dataset(RealWorldValueMappingStorage, "RWV", "1.2.3.8", "1.2.3.8.1")
+    group, value, image = Dataset(), Dataset(), Dataset()
+    value.RealWorldValueSlope = off * builders.SUV_FACTOR
+    value.MeasurementUnitsCodeSequence = [builders.code_item(Code("{SUVbw}g/ml", "UCUM", "SUVbw"))]
+    image.ReferencedSOPInstanceUID = pet[0].SOPInstanceUID
+    group.ReferencedImageSequence, group.RealWorldValueMappingSequence = [image], [value]
+    mapping.ReferencedImageRealWorldValueMappingSequence = [group]
+    assert [w["code"] for w in suv_document([*pet, mapping])["warnings"]] == warned
 
 
 def test_a_factor_that_differs_by_slice_is_null() -> None:
@@ -207,6 +234,39 @@ def test_wrong_paths_are_usage_errors(tmp_path: Path) -> None:
 def measured(*arguments: object) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(run(*arguments, "--json").stdout)
     return document
+
+
+# Units and factor of each reference object, and the smallest value where its own quantisation limits it: 0.2 is 1051.66
+# of DRO_3_1's stored units of 1.9e-4, of which the file holds 1051.
+REFERENCE_OBJECTS: dict[str, tuple[str, float, str, float]] = {
+    "DRO_0_0": ("BQML", 0.000277778125, "formula", 0.2),
+    "DRO_1_0": ("BQML", 0.000277778125, "formula", 0.2),
+    "DRO_2_0": ("GML", 1.0, "stored_suv", 0.2),
+    "DRO_2_4": ("CNTS", 0.0005, "philips_suv", 0.2),
+    "DRO_3_1": ("BQML", 0.000190176049, "formula", 1051 * 70 / 368_080),
+    "DRO_4_1": ("BQML", 0.000277778125, "formula", 0.2),
+}
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", REFERENCE_OBJECTS)
+def test_reference_objects(shared_data: Path, name: str) -> None:
+    """0.20, 1.00 and 4.00; the 515 voxels of the hottest level are the metabolic volume."""
+    units, factor, source, least = REFERENCE_OBJECTS[name]
+    document = measured(shared_data / "suv_dro" / name)
+    assert (document["units"], document["factor_source"]) == (units, source)
+    assert document["factor"] == pytest.approx(factor, rel=1e-8)
+    expected = [WarningCode.SUV_PRIVATE_CREATOR_MISSING] if name == "DRO_2_4" else []
+    assert [w["code"] for w in document["warnings"]] == expected
+    (roi,) = document["rois"]
+    assert (roi["label"], roi["number"], roi["source"], roi["voxels"]) == ("region_1", 3, "RTSTRUCT", 174_691)
+    assert roi["suv_min"] == pytest.approx(least, abs=1e-6)
+    assert (roi["suv_min"], roi["suv_median"], roi["suv_max"]) == pytest.approx((0.2, 1.0, 4.0), abs=2e-4)
+    if least == 0.2:
+        assert (roi["suv_min"], roi["suv_median"], roi["suv_max"]) == pytest.approx((0.2, 1.0, 4.0), abs=1e-5)
+    assert roi["mtv_threshold"] == 0.41
+    assert roi["mtv_ml"] == pytest.approx(515 * 0.064)
+    assert roi["tlg_g"] == pytest.approx(4.0 * roi["mtv_ml"], rel=1e-4)
 
 
 @pytest.mark.shared_data
