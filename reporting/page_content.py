@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from egfr_dls import codes
 from egfr_dls.evidence import LesionEvidence
 from egfr_dls.findings import LesionFinding, SliceFinding
 from egfr_dls.volume import Mask
@@ -24,6 +24,7 @@ MAX_SLICE_PAGES = 12
 CT_WINDOW_HU = (-1000.0, 400.0)
 MIN_PET_RANGE = 5.0  # SUV shown black, at least
 DIGEST_DIGITS = 16  # of the weights' digest in the footer; the report holds it whole
+BAR_LEGEND = "On the bar: strokes are slices, the disc is their mean."
 STUDY_CHARACTERS = 12  # of the Study Instance UID in the footer
 
 
@@ -138,26 +139,30 @@ def key_slices(slices: list[ScoredSlice]) -> list[ScoredSlice]:
 
 def _summary(context: ReportContext, slices: list[ScoredSlice]) -> Page:
     column = _score_column(context) if context.scored else _refusal_column(context)
-    largest = max(slices, key=lambda s: int(s.evidence.roi[s.index].sum()), default=None)
+    shown = [s for s in slices if s.lesion == _scored_lesion(context)]
+    largest = max(shown, key=lambda s: int(s.evidence.roi[s.index].sum()), default=None)
     return Page(
         heading="EGFR-DLS summary",
         banner=_banner(context),
         column=tuple(column),
-        panels=() if largest is None else _anatomy_panels(context, largest),
+        panels=() if largest is None else _anatomy_panels(context, largest, f"{largest.lesion.label}, "),
         footer=_footer(context),
     )
 
 
 def _score_column(context: ReportContext) -> Iterator[Line | ScoreBar]:
     findings, patient = context.findings, context.findings.patient
+    lesion = _scored_lesion(context)
     if patient.egfr_dls is not None:
-        yield Line("EGFR-DLS", Tone.TITLE)
+        several = lesion is not None and len(findings.lesions) > 1
+        yield Line(f"EGFR-DLS of {lesion.label}" if lesion and several else "EGFR-DLS", Tone.TITLE)
         yield Line(context.scores.egfr_text(patient.egfr_dls), Tone.SCORE)
         yield Line(wording.NOT_MOLECULAR, Tone.BODY)
         yield ScoreBar(_patient_scores(context), patient.egfr_dls, context.scores.egfr_cut_off)
         yield Line(wording.STATUS_SENTENCES[context.scores.status(patient.egfr_dls)] + ".", Tone.STRONG)
         spread = wording.spread_sentence(patient.slice_sd, patient.n_slices)
         yield Line(f"Cut-off {wording.cut_off_text(context.scores.egfr_cut_off)}. {spread}.")
+        yield Line(BAR_LEGEND, Tone.SMALL)
     yield Line(wording.pdl1_sentence(findings, context.scores.pdl1_cut_off))
     yield Line(wording.pathway_headline(findings), Tone.STRONG)
     yield from (Line(text, Tone.SMALL) for text in [wording.pathway_reason(findings)] if text)
@@ -166,10 +171,15 @@ def _score_column(context: ReportContext) -> Iterator[Line | ScoreBar]:
     yield from _caution_lines(context)
 
 
+def _scored_lesion(context: ReportContext) -> LesionFinding | None:
+    """Return the lesion whose score is the patient's: the first that has one."""
+    return next((lesion for lesion in context.findings.lesions if lesion.egfr_dls is not None), None)
+
+
 def _patient_scores(context: ReportContext) -> tuple[float, ...]:
-    """Return the slice scores whose mean is the patient's: those of the first lesion that has a score."""
-    scored = (lesion for lesion in context.findings.lesions if lesion.egfr_dls is not None)
-    return tuple(s.egfr_dls for lesion in islice(scored, 1) for s in lesion.slices)
+    """Return the slice scores whose mean is the patient's."""
+    lesion = _scored_lesion(context)
+    return () if lesion is None else tuple(s.egfr_dls for s in lesion.slices)
 
 
 def _lesion_line(context: ReportContext, lesion: LesionFinding) -> Line:
@@ -177,7 +187,10 @@ def _lesion_line(context: ReportContext, lesion: LesionFinding) -> Line:
         return Line(f"{lesion.label}: not scored. {wording.remark_sentence(lesion.reason)}", Tone.CAUTION)
     facts = [] if lesion.egfr_dls is None else [f"EGFR-DLS {context.scores.egfr_text(lesion.egfr_dls)}"]
     facts += [] if lesion.suv_max is None else [f"SUVmax {wording.two_decimals(lesion.suv_max)} g/ml"]
+    facts += [f"{wording.two_decimals(lesion.volume_ml)} ml"]
     tone = Tone.CAUTION if wording.awaits_confirmation(lesion) else Tone.BODY
+    if len(context.findings.lesions) > 1:  # in short, so that the limits find their place on the page
+        return Line(f"{lesion.label}: {', '.join(facts)}. Region {wording.roi_in_short(lesion)}.", tone)
     return Line(f"{wording.roi_sentence(lesion)} {', '.join(facts)}.", tone)
 
 
@@ -192,9 +205,9 @@ def _refusal_column(context: ReportContext) -> Iterator[Line | ScoreBar]:
     findings = context.findings
     yield Line(wording.NOT_SCORED, Tone.SCORE)
     for reason in wording.reasons(findings):
-        yield Line(reason.code, Tone.STRONG)
-        yield Line(reason.message)
-    yield Line("No score and no pathway are given.")
+        yield Line(f"{codes.not_scored_code(reason.code).meaning}.", Tone.STRONG)
+        yield Line(wording.remark_sentence(reason))
+    yield Line(wording.NOT_NEGATIVE)
     for series in findings.series:
         if series.reason is not None:
             yield Line(f"{series.modality} series not used: {wording.remark_sentence(series.reason)}", Tone.SMALL)
@@ -254,7 +267,7 @@ def _slice_column(context: ReportContext, shown: ScoredSlice, pages_sentence: st
     yield Line(pages_sentence, Tone.SMALL)
 
 
-def _anatomy_panels(context: ReportContext, shown: ScoredSlice) -> tuple[Panel, ...]:
+def _anatomy_panels(context: ReportContext, shown: ScoredSlice, whose: str = "") -> tuple[Panel, ...]:
     evidence, index = shown.evidence, shown.index
     low, high = CT_WINDOW_HU
     ct = np.clip((evidence.ct_hu[index].astype(np.float64) - low) / (high - low), 0, 1)
@@ -263,8 +276,8 @@ def _anatomy_panels(context: ReportContext, shown: ScoredSlice) -> tuple[Panel, 
     unit = f"SUV 0 to {upper:g}" if context.evidence.pet_is_suv else "relative units"
     where = f"{shown.finding.position_mm:.1f} mm"
     return (
-        _panel(context, shown, ct, f"CT, {where}, {low:.0f} to {high:.0f} HU"),
-        _panel(context, shown, pet, f"PET, {where}, {unit}, dark = high"),
+        _panel(context, shown, ct, f"CT, {whose}{where}, {low:.0f} to {high:.0f} HU"),
+        _panel(context, shown, pet, f"PET, {whose}{where}, {unit}, dark = high"),
     )
 
 
@@ -278,14 +291,15 @@ def pet_range(context: ReportContext) -> float:
 
 def _map_panels(context: ReportContext, shown: ScoredSlice) -> tuple[Panel, ...]:
     evidence, index = shown.evidence, shown.index
-    if evidence.cam_positive is None or evidence.cam_negative is None:
+    maps = [cam for cam in (evidence.cam_positive, evidence.cam_negative) if cam is not None]
+    if len(maps) < 2:
         return ()
     low, high = CT_WINDOW_HU
     ct = np.clip((evidence.ct_hu[index].astype(np.float64) - low) / (high - low), 0, 1)
-    scale = map_scale(context)
+    shares = (np.clip(cam[index].astype(np.float64) / map_scale(context), 0, 1) for cam in maps)
     return tuple(
-        _panel(context, shown, ct, f"Activation, {name}", np.clip(cam[index].astype(np.float64) / scale, 0, 1))
-        for name, cam in (("EGFR-mutant pattern", evidence.cam_positive), ("wild-type pattern", evidence.cam_negative))
+        _panel(context, shown, ct, f"Activation, {name} pattern, peak {share.max():.2f}", share)
+        for name, share in zip(("EGFR-mutant", "wild-type"), shares, strict=True)
     )
 
 

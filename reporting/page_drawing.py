@@ -22,7 +22,7 @@ TEXT_WIDTH = 470  # beside two pictures; beside four: SLICE_TEXT_WIDTH
 SLICE_TEXT_WIDTH = 290
 BAR_HEIGHT = 48
 LINE_SPACING, PARAGRAPH_GAP = 1.25, 8
-SHRINK = (1.0, 0.92, 0.84, 0.76)  # of the sizes, until the column fits
+SCALES = (1.3, 1.15, 1.0, 0.92, 0.84, 0.76)  # of the sizes: the largest with which the column fits
 CUT = "More stands in the structured report."
 
 BACKGROUND, TEXT, MUTED, CAUTION = "#0d1117", "#f0f3f6", "#a9b3bd", "#ffc857"
@@ -75,10 +75,10 @@ def _header(page: Page) -> Iterator[Mark]:
 
 
 def _column(column: Iterable[Line | ScoreBar], top: float, width: float) -> Iterator[Mark]:
-    """Yield the text column, smaller where it is long; what still does not fit is said to be in the report."""
+    """Yield the text column, as large as it fits; what does not fit in the smallest size is said to be in the report."""
     bottom = HEIGHT - FOOTER_HEIGHT - MARGIN / 2
     items = list(column)
-    for scale in SHRINK:
+    for scale in SCALES:
         heights = [_height(item, width, scale) for item in items]
         if top + sum(heights) <= bottom:
             break

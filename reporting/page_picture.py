@@ -59,6 +59,8 @@ class Picture:
         yield from self._square()
         yield from self._ruler()
         yield from self._letters()
+        if self.panel.overlay is not None:
+            yield from self._colour_bar()
 
     def draw(self, sheet: Image.Image) -> None:
         """Draw grey values, map and outline."""
@@ -99,6 +101,16 @@ class Picture:
         yield across(x, x + length, y, 3, ink)
         yield Words(x + length / 2, y - 0.04 * self.height, f"{length_mm:.0f} mm", 12, ink, align="m", halo=halo)
 
+    def _colour_bar(self) -> Iterator[Mark]:
+        """Yield the scale of the map: the colours from 0 to the patient's maximum, which is 1."""
+        ink, halo = self._ink
+        width = 0.25 * self.width
+        x, y = self.x + 0.95 * self.width - width, self.y + 0.95 * self.height
+        yield Block(x - 1, y - 5, x + width + 1, y + 4, halo)
+        yield Gradient(round(x), round(y - 4), round(width), 7)
+        for share, label in ((0.0, "0"), (1.0, "1")):
+            yield Words(x + share * width, y - 0.04 * self.height, label, 12, ink, align="m", halo=halo)
+
     def _letters(self) -> Iterator[Mark]:
         ink, halo = self._ink
         at_left, at_top = self.panel.edges
@@ -110,6 +122,21 @@ class Picture:
     def _ink(self) -> tuple[str, str]:
         """Return the colour of letters and of what is around them."""
         return (BLACK, WHITE) if self._dark_ink else (WHITE, BLACK)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The colours of the map in their order, from left to right."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def draw(self, sheet: Image.Image) -> None:
+        """Draw it."""
+        row = Image.fromarray(_colours()[None])
+        sheet.paste(row.resize((self.width, self.height), Image.Resampling.BILINEAR), (self.x, self.y))
 
 
 def _bytes(share: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -19,6 +19,9 @@ DEMONSTRATION_SENTENCE = (
 NOT_MOLECULAR = "An image score is not a molecular test and does not replace one."
 NO_TREND = "A change of EGFR-DLS between two studies has no validated meaning."
 NOT_SCORED = "NOT SCORED"
+NOT_NEGATIVE = (
+    "Not scored does not mean negative: nothing was concluded from the images, no score and no pathway are given."
+)
 NOT_DIAGNOSTIC_MAP = "Activation maps (Grad-CAM) are not diagnostic."
 
 _SERIES_DESCRIPTIONS: dict[str, str] = {
@@ -209,6 +212,7 @@ def limitations(findings: StudyFindings) -> tuple[str, ...]:
     return (
         *demonstration,
         f"{RESEARCH_USE} {NOT_MOLECULAR}",
+        *((NOT_NEGATIVE,) if findings.status == "refused" else ()),
         *unscored_lesions(findings),
         *(roi_sentence(lesion) for lesion in findings.lesions),
         *(remark_sentence(warning) for warning in findings.warnings),

@@ -98,6 +98,14 @@ def test_the_map_lies_over_its_own_pixels_and_nothing_elsewhere() -> None:
     assert drawn[35, 55] == pytest.approx(np.array(getrgb("#fcffa4")) * 0.75, abs=1)
 
 
+def test_a_map_comes_with_its_scale_and_a_slice_without_map_has_none() -> None:
+    drawn = pixels(panel(overlay=np.zeros((PIXELS, PIXELS))), marks=True)
+    bar = drawn[304, 224:304].astype(int)
+    assert (bar[0] < 20).all()
+    assert bar[-1] == pytest.approx(np.array(getrgb("#fcffa4")), abs=12)
+    assert not pixels(panel(), marks=True)[304, 224:304].any()
+
+
 def test_the_colours_of_the_map_are_inferno() -> None:
     known = np.array(colormaps["inferno"].colors) * 255
     assert np.abs(_colours() - known).max() < 2.5

@@ -99,7 +99,12 @@ def test_a_network_without_activation_maps_gives_two_pictures_and_no_word_of_map
 
 def test_a_refusal_is_one_page_that_says_not_scored_and_why() -> None:
     (page,) = pages(refused().context)
-    for expected in ("NOT SCORED", "SUV_NO_WEIGHT", "Needed: 20 to 300 kg", "PT series not used"):
+    for expected in (
+        "NOT SCORED\nPatient weight missing or implausible.\nSUV_NO_WEIGHT: ",
+        "Needed: 20 to 300 kg",
+        "Not scored does not mean negative",
+        "PT series not used",
+    ):
         assert expected in said(page)
     assert page.panels == ()
     assert not any(word in said(page) for word in ("favour", "0.7098", "suggests"))
@@ -220,6 +225,47 @@ def test_the_object_names_its_sources_and_that_words_are_burned_in() -> None:
     assert (ds.BurnedInAnnotation, ds.ConversionType, ds.LossyImageCompression) == ("YES", "WSD", "00")
     assert {i.ReferencedSOPInstanceUID for i in ds.SourceImageSequence} == set(scored().findings.images_read)
     assert ds.DerivationCodeSequence[0].CodeValue == "130403"
+
+
+def test_with_several_lesions_the_summary_says_whose_score_it_is_and_names_each_in_short() -> None:
+    words = said(pages(two_lesions().context)[0])
+    assert "EGFR-DLS of Lesion 1\n0.7098" in words
+    assert "Lesion 1: EGFR-DLS 0.7098, SUVmax 10.00 g/ml, 4.19 ml. Region proposed, NOT confirmed." in words
+    assert "CT, Lesion 1, " in words
+    assert "4 mm search grid" not in words
+    assert "EGFR-DLS\n0.7098" in said(pages(scored().context)[0])
+
+
+def test_the_summary_shows_the_lesion_whose_score_it_gives() -> None:
+    first = lesion_finding(egfr_dls=None, slices=(), reason=Remark("ROI_TOO_SMALL", "0.2 ml"))
+    second = lesion_finding("Lesion 2")
+    larger = replace(lesion_evidence(), roi=np.ones_like(lesion_evidence().roi))
+    evidence = EvidenceImages((larger, lesion_evidence("Lesion 2")), pet_is_suv=True)
+    case = replace(scored(lesions=(first, second)), evidence=evidence)
+    assert pages(case.context)[0].panels[0].caption.startswith("CT, Lesion 2, ")
+
+
+def test_a_map_says_how_much_of_the_patients_scale_it_reaches() -> None:
+    """An empty picture is a filter that is nearly shut, not a fault."""
+    captions = [panel.caption for panel in pages(scored().context)[2].panels[2:]]
+    assert captions == ["Activation, EGFR-mutant pattern, peak 0.70", "Activation, wild-type pattern, peak 0.10"]
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "long"])
+def test_the_score_is_one_word_on_one_line(variant: str) -> None:
+    case = long_winded() if variant == "long" else VARIANTS[variant]()
+    for page in pages(case.context):
+        (score,) = (item.text for item in page.column if isinstance(item, Line) and item.tone is Tone.SCORE)
+        assert score in [words.text for words in drawn(page)]
+
+
+def test_words_are_as_large_as_their_column_allows() -> None:
+    sizes = [
+        next(words.size for words in drawn(pages(case.context)[0]) if words.text in {"0.7098", "NOT SCORED"})
+        for case in (refused(), scored(), long_winded())
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[1] > sizes[2]
 
 
 def test_a_lesion_without_score_is_named_with_its_reason() -> None:
