@@ -33,7 +33,7 @@ UNKNOWN = ClinicalContext()
 
 # fact, what it is called while nobody stated it, and how it is said
 _WORDS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("histology", "histology", {"adenocarcinoma": "adenocarcinoma", "other": "no adenocarcinoma"}.__getitem__),
+    ("histology", "histology", {"adenocarcinoma": "adenocarcinoma", "other": "not adenocarcinoma"}.__getitem__),
     ("tissue_egfr_mutant", "tissue EGFR", {True: "tissue EGFR mutant", False: "tissue EGFR wild type"}.__getitem__),
     ("tissue_pdl1_tps_percent", "tissue PD-L1", lambda tps: f"tissue PD-L1 TPS {tps:g} %"),
     (

@@ -205,7 +205,7 @@ def test_figures_that_could_not_be_confirmed_are_never_quoted() -> None:
         ),
         (
             ClinicalContext(Histology.OTHER, True, False, 12.5),
-            "Stated by the site: no adenocarcinoma, tissue EGFR wild type, tissue PD-L1 TPS 12.5 %, treatment before the scan.",
+            "Stated by the site: not adenocarcinoma, tissue EGFR wild type, tissue PD-L1 TPS 12.5 %, treatment before the scan.",
         ),
     ],
 )

@@ -34,6 +34,7 @@ def test_the_defaults_are_the_published_recipe() -> None:
         "roi_size": 128,
         "box": "slice",
         "margin_mm": 15,
+        "min_slices": 3,
         "min_area_mm2": 20,
         "fov_policy": "warn",
         "ct_window": None,
