@@ -63,6 +63,16 @@ def test_a_second_contour_cuts_a_hole(ct: list[Dataset], grid: Volume) -> None:
     assert (2, 15, 15) not in ring
 
 
+def test_several_contours_of_a_slice_are_islands(ct: list[Dataset], grid: Volume) -> None:
+    """One of them a ring: what lies apart is added, what lies inside is cut."""
+    left, right = square(-27.0, -13.0, 8.0), square(5.0, 27.0, 8.0)
+    hole = square(13.0, 19.0, 8.0)
+    apart = voxels_of(ct, grid, [left]) | voxels_of(ct, grid, [right]) - voxels_of(ct, grid, [hole])
+    assert voxels_of(ct, grid, [left, right, hole]) == apart
+    assert len(apart) == 16 + 36 - 4
+    assert voxels_of(ct, grid, [hole, right, left]) == apart, "whatever their order"
+
+
 def test_a_keyhole_cuts_the_same_hole(ct: list[Dataset], grid: Volume) -> None:
     """One contour that goes in along a channel, round the hole the other way, and out again (PS3.3 C.8.8.6)."""
     outer = [(-11.0, 0.5), (-11.0, -11.0), (11.0, -11.0), (11.0, 11.0), (-11.0, 11.0), (-11.0, 0.5)]
@@ -200,6 +210,34 @@ def test_other_images_are_refused(ct: list[Dataset], grid: Volume) -> None:
     frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
     ds.pop("FrameOfReferenceUID", None)
     assert _refusal(ds, grid).code is RefusalCode.ROI_REFERENCE_MISSING
+
+
+def test_an_object_that_refers_to_nothing_is_refused(ct: list[Dataset], grid: Volume) -> None:
+    """Also where the images have no frame of reference: two that are missing are not one."""
+    ds = rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)]})
+    del ds.ReferencedFrameOfReferenceSequence, ds.FrameOfReferenceUID
+    del ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID
+    for images in (grid, replace(grid, frame_of_reference_uid="")):
+        refusal = _refusal(ds, images)
+        assert refusal.code is RefusalCode.ROI_REFERENCE_MISSING
+        assert "SeriesInstanceUID (0020,000E) (none) and FrameOfReferenceUID (0020,0052) (none)" in refusal.message
+
+
+def test_a_reference_to_the_series_serves_without_a_frame_of_reference(ct: list[Dataset], grid: Volume) -> None:
+    ds = rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)]})
+    del ds.FrameOfReferenceUID, ds.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID
+    del ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID
+    (roi,) = structure_masks(ds, replace(grid, frame_of_reference_uid=""))
+    assert roi.mask.sum() == 9
+
+
+def test_contours_on_the_pet_are_read_on_its_own_slices() -> None:
+    images = pet_slices()
+    pet = volume_of(images, Unit.SUVBW)
+    (roi,) = structure_masks(rtstruct(images, {"GTV": [square(-24.5, 23.5, z) for z in (8.0, 12.0)]}), pet)
+    assert roi.reference.is_on(pet)
+    assert set(np.flatnonzero(roi.mask.any(axis=(1, 2)))) == {2, 3}
+    assert roi.mask.sum() == 2 * 6 * 6
 
 
 def test_each_roi_lies_in_its_own_frame_of_reference(ct: list[Dataset], grid: Volume) -> None:

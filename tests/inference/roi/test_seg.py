@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -72,6 +73,20 @@ def test_a_fraction_counts_from_one_half_and_the_report_says_so(ct: list[Dataset
     assert roi.method == "at or above 0.5 of the maximum probability"
 
 
+@pytest.mark.parametrize(("maximum", "least"), [(100, 50), (255, 128), (1, 1), (3, 2)])
+def test_half_of_the_maximum_counts_whatever_the_maximum(
+    ct: list[Dataset], grid: Volume, maximum: int, least: int
+) -> None:
+    """MaximumFractionalValue (0062,000E) is the object's own; at half of it a pixel is inside."""
+    seg = segmentation(ct, np.ones(grid.geometry.shape), kind=Kind.FRACTIONAL)
+    seg.MaximumFractionalValue = maximum
+    pixels = np.zeros(grid.geometry.shape, dtype=np.uint8)
+    pixels[2, 4, 3:6] = [least - 1, least, maximum]  # of one frame, whichever slice that is
+    seg.PixelData = pixels.tobytes()
+    (roi,) = segment_masks(seg, grid)
+    np.testing.assert_array_equal(np.argwhere(roi.mask)[:, 1:], [[4, 4], [4, 5]])
+
+
 def test_overlapping_segments_stay_apart(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
     other = np.roll(truth, 3, axis=2)
     seg = segmentation(ct, np.stack([truth, other], axis=3).astype(np.uint8), ("a", "b"))
@@ -135,6 +150,19 @@ def test_other_images_are_refused(ct: list[Dataset], grid: Volume, truth: NDArra
     assert refusal.code is RefusalCode.ROI_REFERENCE_MISSING
     assert "1.2.3" in refusal.message
     assert "1.2.4" in refusal.message
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_an_object_that_refers_to_nothing_is_refused(
+    ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_], kind: Kind
+) -> None:
+    """Also where the images have no frame of reference: two that are missing are not one."""
+    seg = segmentation(ct, truth.astype(np.float64 if kind is Kind.FRACTIONAL else np.uint8), kind=kind)
+    del seg.ReferencedSeriesSequence, seg.FrameOfReferenceUID
+    for images in (grid, replace(grid, frame_of_reference_uid="")):
+        refusal = _refusal(seg, images)
+        assert refusal.code is RefusalCode.ROI_REFERENCE_MISSING
+        assert "SeriesInstanceUID (0020,000E) (none) and FrameOfReferenceUID (0020,0052) (none)" in refusal.message
 
 
 def test_frames_without_a_place_are_refused(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
