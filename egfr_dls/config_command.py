@@ -51,6 +51,10 @@ def check(config: Path | None, as_json: bool) -> None:
         click.echo("note: no [[listener.peers]]: nobody may send to this node", err=True)
     if not loaded.destinations:
         click.echo("note: no [[destinations]]: results stay on this node", err=True)
+    if loaded.context is not None and not loaded.context.folder.is_dir():
+        click.echo(
+            f"note: [context] folder {loaded.context.folder} is not there: clinical facts stay unknown", err=True
+        )
 
 
 @config.command()

@@ -54,6 +54,14 @@ def test_check_says_whether_it_may_run(file: Path, capsys: pytest.CaptureFixture
     assert json.loads(out) == {"schema": "egfr-dls-config/1", "status": "ok"}
 
 
+def test_check_notes_a_folder_of_facts_that_is_not_there(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be a share that is mounted later: the service runs."""
+    for folder, notes in ((file.parent / "none", 3), (file.parent, 2)):
+        file.write_text(f'{MINIMAL}[context]\nfolder = "{folder}"\n', encoding="utf-8")
+        code, _, err = end(["config", "check", "--config", str(file)], capsys)
+        assert (code, err.count("note:")) == (0, notes)
+
+
 def test_check_refuses_a_ledger_that_this_version_does_not_have(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(MINIMAL + '[ledger]\nurl = "postgresql+psycopg://user:secret@host/db"\n', encoding="utf-8")
     code, out, err = end(["config", "check", "--config", str(file)], capsys)
