@@ -205,6 +205,8 @@ class Reporting(_Section):
 
     refusals: bool = True
     pages: bool = True
+    map: bool = False
+    pdf: bool = False
     indeterminate_band: float = Field(0.0, ge=0, le=0.5)
 
 

@@ -20,8 +20,6 @@ NOT_IN_THIS_VERSION: dict[str, str] = {
     "inference.triton_url": "Triton",
     "inference.gpu_preprocessing": "GPU inference",
     "biomarkers.mr_brain_metastasis_egfr": "the brain-metastasis biomarker",
-    "reporting.map": "the parametric map",
-    "reporting.pdf": "the PDF report",
     "destinations.storage_commitment": "storage commitment",
     "destinations.sr_class": "other SR classes",
     "destinations.tls": "DICOM TLS",

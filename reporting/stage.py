@@ -43,7 +43,8 @@ class ReportHandler:
         self._store = store
         self._clock = clock
         prepare()
-        self._options = ReportOptions(settings.reporting.pages, settings.reporting.indeterminate_band)
+        wanted = settings.reporting
+        self._options = ReportOptions(wanted.pages, wanted.indeterminate_band, maps=wanted.map, pdf=wanted.pdf)
 
     def handle(self, job: Job) -> Effect:
         """Build and keep the objects; return what to write of those behind the report, which is sent while they are made."""

@@ -139,6 +139,16 @@ def test_report_is_sent_while_its_pages_are_drawn(make: Any, monkeypatch: pytest
     assert bench.deliveries() == {(k, d, "queued", "") for k in ("roi", "report", "pages") for d in ("here", "away")}
 
 
+def test_a_site_gets_the_map_and_the_pdf_that_it_asks_for(make: Any) -> None:
+    bench = make(reporting={"pages": True, "map": True, "pdf": True}, destinations=[HERE])
+    row = bench.findings(found())
+    bench.report()
+    objects = bench.objects(row)
+    assert list(objects) == ["roi", "report", "pages", "map", "pdf"]
+    pointed = objects["pdf"].SourceInstanceSequence[0].ReferencedSOPInstanceUID
+    assert pointed == objects["report"].SOPInstanceUID
+
+
 def test_a_drawing_that_fails_costs_the_pages_only(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make(reporting={"pages": True}, destinations=[HERE])
     bench.findings(found())
