@@ -255,12 +255,17 @@ def test_a_malformed_file_is_told_once_and_changes_nothing(site: Site) -> None:
 def test_a_file_of_the_future_waits_for_its_time(site: Site) -> None:
     """Told once; taken when the clocks agree, without being written again."""
     site.drop("facts.json", MUTANT, age=-3600)
-    assert [e["code"] for e in site.look()] == ["FROM_THE_FUTURE"]
-    assert site.look() == []
-    later = site_facts.SiteFacts(site.folder, site.settings, site.store, lambda: NOW + 4000)
+    clock = [NOW]
+    facts = site_facts.SiteFacts(site.folder, site.settings, site.store, lambda: clock[0])
     with structlog.testing.capture_logs() as events:
-        later.look()
-    assert [e["event"] for e in events] == ["context_file_taken"]
+        facts.look()
+        facts.look()
+        clock[0] += 4000
+        facts.look()
+    assert [(e["event"], e.get("code")) for e in events] == [
+        ("context_file_rejected", "FROM_THE_FUTURE"),
+        ("context_file_taken", None),
+    ]
 
 
 def test_no_identifier_reaches_the_ledger(site: Site) -> None:

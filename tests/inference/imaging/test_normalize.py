@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -83,3 +83,15 @@ def test_a_flat_channel_leaves_the_fused_image_to_the_other() -> None:
     """Its share in the sum is 0 (docs/reference/science.md A2)."""
     pet, ct = np.random.default_rng(2).random((8, 8)), np.full((8, 8), 40.0)
     np.testing.assert_allclose(FUSIONS["sum_of_minmax"](pet, ct, 1), z_score(pet, 1), atol=1e-12)
+
+
+@given(IMAGES, IMAGES, st.floats(0.01, 100), st.floats(-1000, 1000))
+def test_the_fused_image_does_not_depend_on_the_scale_of_either(
+    pet: np.ndarray, ct: np.ndarray, scale: float, shift: float
+) -> None:
+    """Both are min-maxed before they are added: neither outweighs the other by its unit."""
+    assume(np.ptp(pet) > 1 and np.ptp(ct) > 1)
+    fused = FUSIONS["sum_of_minmax"](pet, ct, 1)
+    assume(np.ptp(min_max(pet) + min_max(ct)) > 1e-3)
+    np.testing.assert_allclose(FUSIONS["sum_of_minmax"](pet * scale + shift, ct, 1), fused, atol=1e-6)
+    np.testing.assert_allclose(FUSIONS["sum_of_minmax"](pet, ct * scale + shift, 1), fused, atol=1e-6)
