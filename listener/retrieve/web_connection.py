@@ -112,7 +112,7 @@ class WebConnection:
         reason = "UNREACHABLE"
         try:
             self._http.connect()
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):  # a label of more than 63 characters
             reason = "NAME_NOT_RESOLVED"
         except ssl.SSLCertVerificationError:
             reason = "CERTIFICATE_NOT_TRUSTED"

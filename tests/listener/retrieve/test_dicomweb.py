@@ -15,6 +15,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import structlog
 from pydicom import Dataset
@@ -23,11 +24,13 @@ from pydicom.uid import ExplicitVRBigEndian, RawDataStorage
 from egfr_dls.settings import Source
 from egfr_dls.spool import AssociationEnded, DirectorySpool
 from egfr_dls.study import ReceivedInstance
+from listener.indexing.intake import data_set_offset
 from listener.retrieve.ask import Asker, Lack, Outcome
 from listener.retrieve.dicomweb import PAGE_BYTES
 from listener.storage.reception import Reception
 from tests.builders import CT_SERIES_UID, PET_SERIES_UID, STUDY_UID, ct_slices, petct_study, to_part10
 from tests.listener.certificates import CLIENT, SERVER, Authority
+from tests.listener.nodes import raw_data_set
 from tests.listener.requester import free_port
 from tests.listener.retrieve.reports import report_of
 from tests.listener.web_archive import JSON_TYPE, MULTIPART, Answer, WebArchive, related, serving_web
@@ -104,6 +107,18 @@ def test_the_rest_of_a_series_is_retrieved_by_its_instances(desk: Desk) -> None:
     assert outcome.failure is None
     assert desk.kept() == set(missing)
     assert archive.retrieved() == [f"/studies/{STUDY_UID}/series/{CT_SERIES_UID}/instances/{uid}" for uid in missing]
+
+
+def test_an_instance_that_comes_in_many_pieces_is_kept_as_it_was(desk: Desk) -> None:
+    hu = np.random.default_rng(0).integers(-1000, 1000, (2, 512, 512)).astype(np.float32)
+    study = ct_slices(hu)
+    with serving_web(WebArchive(study)) as archive:
+        assert desk.ask(archive.url).failure is None
+    records = list(desk.spool.records("desk", {}, everything=True))
+    kept = {r.entry.sop_instance_uid: desk.spool.read(r.ref) for r in records if isinstance(r.entry, ReceivedInstance)}
+    assert {uid: body[data_set_offset(body) :] for uid, body in kept.items()} == {
+        ds.SOPInstanceUID: raw_data_set(ds) for ds in study
+    }
 
 
 def test_a_list_in_many_answers_is_read_to_its_end(desk: Desk) -> None:
@@ -207,6 +222,17 @@ def of_another_class(ds: Dataset) -> Dataset:
 def in_another_syntax(ds: Dataset) -> Dataset:
     ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     return ds
+
+
+def test_a_flood_of_what_was_not_asked_for_is_broken_off(desk: Desk) -> None:
+    def flood() -> Iterator[bytes]:
+        stranger = to_part10(listed_later(ct_slices()[0]))
+        return repeat(related(stranger).removesuffix(b"--\r\n") + b"\r\n")
+
+    archive = WebArchive(petct_study(), retrieve=instead(200, MULTIPART, flood))
+    with serving_web(archive), structlog.testing.capture_logs() as events:
+        assert reason(desk.ask(archive.url, max_instances=50)) == "SIZE_LIMIT"
+    assert [e["event"] for e in events].count("instance_not_asked_for") == 51
 
 
 @pytest.mark.parametrize("change", [listed_later, of_another_class, in_another_syntax])
@@ -362,7 +388,8 @@ def test_a_source_that_is_down_is_unreachable(desk: Desk) -> None:
 
 
 def test_a_name_that_is_none_is_not_resolved(desk: Desk) -> None:
-    assert reason(desk.ask("http://archive.invalid")) == "NAME_NOT_RESOLVED"
+    for url in ("http://archive.invalid", f"https://{'a' * 64}.example"):
+        assert reason(desk.ask(url)) == "NAME_NOT_RESOLVED"
 
 
 def test_a_source_that_drips_is_broken_off_at_its_time_limit(desk: Desk) -> None:
