@@ -28,6 +28,8 @@ COMMANDS: dict[str, str] = {
     "phantom": "training_export.phantom_command:phantom",
     "config": "egfr_dls.config_command:config",
 }
+# Commands of a group that lie in another package than the group itself.
+JOINED: dict[str, dict[str, str]] = {"models": {"import": "training_export.import_command:import_network"}}
 
 
 class LazyGroup(click.Group):
@@ -41,9 +43,17 @@ class LazyGroup(click.Group):
         """Import and return one command."""
         if cmd_name not in COMMANDS:
             return None
-        module, name = COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        command = _imported(COMMANDS[cmd_name])
+        if isinstance(command, click.Group):
+            for name, place in JOINED.get(cmd_name, {}).items():
+                command.add_command(_imported(place), name)
         return command
+
+
+def _imported(place: str) -> click.Command:
+    module, name = place.split(":")
+    command: click.Command = getattr(importlib.import_module(module), name)
+    return command
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

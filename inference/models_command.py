@@ -22,7 +22,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 @click.group()
 def models() -> None:
-    """List and show the installed model packages; every file's digest is checked."""
+    """List, show and import model packages; every file's digest is checked."""
 
 
 @models.command(name="list")

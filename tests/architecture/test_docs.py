@@ -78,7 +78,7 @@ SECTIONS = {
     "listener": "`[listener]`", "listener.peers": "`[listener]`", "listener.tls": "`[listener.tls]`",
     "study": "`[study]`", "storage": "`[storage]`", "storage.s3": "`[storage]`",
     "ledger": "`[ledger]`", "inference": "`[inference]`", "biomarkers.pet_ct_egfr": "`[biomarkers.pet_ct_egfr]`",
-    "reporting": "`[reporting]`", "destinations": "`[[destinations]]`",
+    "reporting": "`[reporting]`", "destinations": "`[[destinations]]`", "destinations.tls": "`[[destinations]]`",
     "sources": "`[[sources]]`", "sources.tls": "`[[sources]]`", "context": "`[context]`", "http": "`[http]`",
     "logging": "`[logging]`",
 }  # fmt: skip
@@ -295,7 +295,7 @@ def resolves(words: list[str]) -> bool:
 
 def test_a_command_that_does_not_exist_is_found() -> None:
     assert resolves(["models", "list"])
-    assert not resolves(["models", "import"])
+    assert not resolves(["models", "forget"])
     assert not resolves(["import"])
 
 

@@ -1,0 +1,1 @@
+"""How each Keras layer is written as ONNX, one module a family; ``table`` lists them all."""
