@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 from reporting.build import to_bytes
-from tests.reporting.report_cases import refused, rtstruct_case, scored
+from reporting.rejection_note import build_rejection_note
+from reporting.variants import SR_CLASSES, Variant
+from tests.reporting.report_cases import NOW, refused, rtstruct_case, scored
 
 PROGRAM = """
 from tests.reporting.test_bytes import digests
@@ -30,15 +32,21 @@ assert "matplotlib" not in sys.modules
 """
 
 
+VARIANTS = (Variant(), Variant(SR_CLASSES[2], segmentation=False, single_pages=True))
+
+
 def digests() -> list[str]:
-    cases = (scored().with_pages(), refused().with_pages(), rtstruct_case("AUTOMATIC"))
-    return [hashlib.sha256(to_bytes(made)).hexdigest() for case in cases for made in case.build().values()]
+    everything = scored().wanting(pages=True, maps=True, pdf=True, variants=VARIANTS)
+    built = [case.build_all() for case in (everything, refused().with_pages(), rtstruct_case("AUTOMATIC"))]
+    rejected = [made.dataset for made in built[1]]
+    built.append([build_rejection_note(refused().findings, rejected, reason="wrong", by="Rita", at=NOW)])
+    return [hashlib.sha256(to_bytes(made)).hexdigest() for objects in built for made in objects]
 
 
 def test_two_processes_build_the_same_bytes() -> None:
     other = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     here = digests()
-    assert len(here) == 7
+    assert len(here) == len(set(here)) == 16
     assert other.stdout.split() == here
 
 

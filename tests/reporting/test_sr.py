@@ -15,6 +15,7 @@ from egfr_dls.study import Pathway, RoiSource
 from reporting.build import to_bytes
 from reporting.context import Predecessor, ReportOptions, Revision
 from reporting.source_header import SourceImages
+from reporting.variants import Variant
 from tests.builders import CT_SERIES_UID, PET_SERIES_UID, STUDY_UID, pet_slices, to_part10
 from tests.reporting.report_cases import (
     MODEL,
@@ -250,10 +251,11 @@ def test_a_request_is_read_in_the_character_set_of_its_image() -> None:
     assert ds.ReferencedRequestSequence[0].RequestedProcedureDescription == "胸部検査"
 
 
+@pytest.mark.parametrize("segmentation", [True, False], ids=["SEG", "without SEG"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_ohif_takes_for_granted(variant: str) -> None:
+def test_what_ohif_takes_for_granted(variant: str, segmentation: bool) -> None:
     """A missing piece is a TypeError for the whole report there."""
-    ds = report(VARIANTS[variant]())
+    ds = report(VARIANTS[variant]().wanting(variants=(Variant(segmentation=segmentation),)))
     assert ds.ConceptNameCodeSequence[0].CodeValue == "126000"
     (library,) = (item for item in ds.ContentSequence if name_of(item) == "111028")
     assert name_of(library.ContentSequence[0]) == "126200"
