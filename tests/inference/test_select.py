@@ -121,6 +121,13 @@ REFUSED: dict[str, tuple[list[SeriesFacts], RefusalCode, str]] = {
         [AC, *(replace(WHOLE, series_instance_uid=uid, frame_of_reference_uids=frozenset({uid})) for uid in ("3.8", "3.9"))],
         RefusalCode.SERIES_AMBIGUOUS, "3.8, 3.9"),
     "two AC": ([AC, replace(AC, series_instance_uid="2.9"), WHOLE], RefusalCode.SERIES_AMBIGUOUS, "2.1, 2.9"),
+    "a PET series for each bed": (
+        [replace(AC, z_range_mm=(0.0, 200.0)), replace(AC, series_instance_uid="2.9", z_range_mm=(204.0, 400.0)), WHOLE],
+        RefusalCode.SERIES_AMBIGUOUS, "2.1, 2.9"),
+    "two pairs, each in a frame of its own": (
+        [AC, WHOLE, *(replace(s, series_instance_uid=uid, frame_of_reference_uids=frozenset({"8.8"}))
+                      for s, uid in ((AC, "2.9"), (WHOLE, "3.9")))],
+        RefusalCode.SERIES_AMBIGUOUS, "2.1, 2.9"),
     "two CT": ([AC, WHOLE, replace(WHOLE, series_instance_uid="3.9")], RefusalCode.SERIES_AMBIGUOUS, "3.1, 3.9"),
     "only NAC": ([NAC, WHOLE], RefusalCode.PET_NOT_ATTENUATION_CORRECTED, "Units (0054,1001) is 'PROPCNTS'"),
     "only a phantom": ([replace(AC, quality_control=True), WHOLE], RefusalCode.EXCLUDED_PHANTOM, "is YES"),
