@@ -187,18 +187,19 @@ def _lesion_line(context: ReportContext, lesion: LesionFinding) -> Line:
         return Line(f"{lesion.label}: not scored. {wording.remark_sentence(lesion.reason)}", Tone.CAUTION)
     facts = [] if lesion.egfr_dls is None else [f"EGFR-DLS {context.scores.egfr_text(lesion.egfr_dls)}"]
     facts += [] if lesion.suv_max is None else [f"SUVmax {wording.two_decimals(lesion.suv_max)} g/ml"]
-    facts += [f"{wording.two_decimals(lesion.volume_ml)} ml"]
     tone = Tone.CAUTION if wording.awaits_confirmation(lesion) else Tone.BODY
     if len(context.findings.lesions) > 1:  # in short, so that the limits find their place on the page
-        return Line(f"{lesion.label}: {', '.join(facts)}. Region {wording.roi_in_short(lesion)}.", tone)
-    return Line(f"{wording.roi_sentence(lesion)} {', '.join(facts)}.", tone)
+        return Line(f"{lesion.label}: {', '.join(facts)}; {wording.roi_in_short(lesion)}.", tone)
+    volume = f"{wording.two_decimals(lesion.volume_ml)} ml"
+    return Line(f"{wording.roi_sentence(lesion)} {', '.join([*facts, volume])}.", tone)
 
 
 def _caution_lines(context: ReportContext) -> Iterator[Line]:
     for warning in context.findings.warnings:
         yield Line(wording.remark_sentence(warning), Tone.CAUTION)
-    for sentence in (*wording.prior_sentences(context.findings), *wording.caveats(context.findings)):
-        yield Line(sentence, Tone.SMALL)
+    for sentences in (wording.prior_sentences(context.findings), wording.caveats(context.findings)):
+        if sentences:
+            yield Line(" ".join(sentences), Tone.SMALL)
 
 
 def _refusal_column(context: ReportContext) -> Iterator[Line | ScoreBar]:

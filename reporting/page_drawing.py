@@ -22,7 +22,7 @@ TEXT_WIDTH = 470  # beside two pictures; beside four: SLICE_TEXT_WIDTH
 SLICE_TEXT_WIDTH = 290
 BAR_HEIGHT = 48
 LINE_SPACING, PARAGRAPH_GAP = 1.25, 8
-SCALES = (1.3, 1.15, 1.0, 0.92, 0.84, 0.76)  # of the sizes: the largest with which the column fits
+SCALES = (1.3, 1.15, 1.0, 0.92, 0.84, 0.8, 0.76)  # of the sizes: the largest with which the column fits
 CUT = "More stands in the structured report."
 
 BACKGROUND, TEXT, MUTED, CAUTION = "#0d1117", "#f0f3f6", "#a9b3bd", "#ffc857"

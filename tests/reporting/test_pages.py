@@ -14,6 +14,7 @@ from pydicom import Dataset, dcmread
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import PatientFinding
 from egfr_dls.refusals import Remark
+from inference.biomarkers.pet_ct_egfr.pathway import CAVEATS
 from reporting.build import to_bytes
 from reporting.page_content import (
     MAX_SLICE_PAGES,
@@ -230,10 +231,20 @@ def test_the_object_names_its_sources_and_that_words_are_burned_in() -> None:
 def test_with_several_lesions_the_summary_says_whose_score_it_is_and_names_each_in_short() -> None:
     words = said(pages(two_lesions().context)[0])
     assert "EGFR-DLS of Lesion 1\n0.7098" in words
-    assert "Lesion 1: EGFR-DLS 0.7098, SUVmax 10.00 g/ml, 4.19 ml. Region proposed, NOT confirmed." in words
+    assert "Lesion 1: EGFR-DLS 0.7098, SUVmax 10.00 g/ml; proposed, NOT confirmed." in words
     assert "CT, Lesion 1, " in words
     assert "4 mm search grid" not in words
     assert "EGFR-DLS\n0.7098" in said(pages(scored().context)[0])
+
+
+def test_every_limit_of_the_biomarker_finds_its_place_beside_three_lesions() -> None:
+    lesions = tuple(lesion_finding(f"Lesion {n}") for n in (1, 2, 3))
+    patient = replace(scored().findings.patient, caveats=CAVEATS)
+    words = " ".join(
+        line.text for line in drawn(pages(demonstration(scored(lesions=lesions, patient=patient)).context)[0])
+    )
+    assert CUT not in words
+    assert all(caveat in words for caveat in CAVEATS)
 
 
 def test_the_summary_shows_the_lesion_whose_score_it_gives() -> None:
