@@ -218,6 +218,7 @@ class Destination(_Section):
     host: str
     port: int = Field(ge=1, le=65535)
     required: bool = True
+    sr_class: Literal["comprehensive_3d", "comprehensive", "enhanced"] | None = None  # left out: the first it takes
     retry_seconds: float = Field(30, gt=0)  # first back-off of one object; doubles up to an hour
 
 

@@ -21,7 +21,6 @@ NOT_IN_THIS_VERSION: dict[str, str] = {
     "inference.gpu_preprocessing": "GPU inference",
     "biomarkers.mr_brain_metastasis_egfr": "the brain-metastasis biomarker",
     "destinations.storage_commitment": "storage commitment",
-    "destinations.sr_class": "other SR classes",
     "destinations.tls": "DICOM TLS",
     "destinations.transport": "STOW-RS",
     "destinations.url": "STOW-RS",

@@ -50,9 +50,6 @@ def build_objects(
 ) -> Iterator[ReportObject]:
     """Yield the objects of one report in the order in which they are sent: SEG, structured reports, pages, maps, PDF.
 
-    Each is made when it is asked for: the report need not wait for pictures that it does not point at. A destination gets
-    the objects of its variant (``ReportObject.variants``): one report, and what is optional.
-
     Parameters
     ----------
     sources
@@ -61,22 +58,36 @@ def build_objects(
         analysis time, as written into the objects (local time of the study)
     """
     context = ReportContext(findings, evidence, sources, content_datetime, revision, options)
+    first = build_reports(context)
+    yield from first
+    yield from build_pictures(context, first)
+
+
+def build_reports(context: ReportContext) -> list[ReportObject]:
+    """Return our SEG, if there is one, and the structured report, one for each kind of variant.
+
+    A destination gets the objects of its variant (``ReportObject.variants``): one report, and what is optional.
+    """
+    variants = context.options.variants
     roi = segmentation(context) if context.scored else None
-    if roi is not None:
-        yield from _made("roi", roi, [v for v in options.variants if v.segmentation])
-    reports: list[ReportObject] = []
-    for same in _alike(options.variants, lambda v: (v.sr_class_uid, v.segmentation or roi is None)):
-        reports += _made("report", _report(context, roi, same[0]), same)
-        yield reports[-1]
-    yield from _pictures(context, reports)
+    made = [] if roi is None else list(_made("roi", roi, [v for v in variants if v.segmentation]))
+    for same in _alike(variants, lambda v: (v.sr_class_uid, v.segmentation or roi is None)):
+        made += _made("report", _report(context, roi, same[0]), same)
+    return made
 
 
 def _report(context: ReportContext, roi: Dataset | None, variant: Variant) -> Dataset:
     return score_report(context, roi, variant) if context.scored else refusal_report(context, variant)
 
 
-def _pictures(context: ReportContext, reports: Iterable[ReportObject]) -> Iterator[ReportObject]:
-    """Yield what is made for eyes and for numbers; the pages are drawn once for all that shows them."""
+def build_pictures(context: ReportContext, reports: Iterable[ReportObject]) -> Iterator[ReportObject]:
+    """Yield what is made for eyes and for numbers, each when it is asked for: no report points at any of it.
+
+    Parameters
+    ----------
+    reports
+        of ``build_reports``; a PDF points at its variant's report
+    """
     options = context.options
     drawn = page_images(context) if options.pages or options.pdf else None
     if drawn is not None and options.pages:
@@ -88,7 +99,7 @@ def _pictures(context: ReportContext, reports: Iterable[ReportObject]) -> Iterat
     if maps is not None:
         yield from _made("map", maps, options.variants)
     if drawn is not None and options.pdf:
-        for report in reports:
+        for report in (made for made in reports if made.kind == "report"):
             yield from _made("pdf", encapsulated_pdf(context, frames(drawn), report.dataset), report.variants)
 
 

@@ -38,6 +38,8 @@ class Revision:
         Instance Number (0020,0013) of every object; 1 is the first report
     predecessor
         the report before; None for the first
+    other_predecessors
+        the same report in other SOP classes, where destinations of it took those
     series_datetime
         by kind: when the FIRST object of that series was made; a kind without entry starts its series now. Archives
         expect constant series attributes.
@@ -46,6 +48,11 @@ class Revision:
     number: int = 1
     predecessor: Predecessor | None = None
     series_datetime: Mapping[str, datetime] = field(default_factory=dict)
+    other_predecessors: tuple[Predecessor, ...] = ()
+
+    def predecessor_of(self, sop_class_uid: str) -> Predecessor | None:
+        """Return the report before that a destination of this class of report has, if it took that class then too."""
+        return next((p for p in self.other_predecessors if p.sop_class_uid == sop_class_uid), self.predecessor)
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def build(
     root = _root(context, groups)
     *observed, measurements = root.ContentSequence
     root.ContentSequence = ContentSequence(observed)
-    predecessor = context.revision.predecessor
+    predecessor = context.revision.predecessor_of(variant.sr_class_uid)
     evidence = [*library, *further_evidence]
     ds: Dataset = SOP_CLASSES[variant.sr_class_uid](
         evidence=[_of_known_class(image) for image in evidence],
@@ -136,6 +136,8 @@ def build(
     _separate(ds)
     _name_classes(ds, evidence)
     ds.ContentSequence.insert(len(observed), image_library(library))  # template order: library, then groups
+    if predecessor is not None and predecessor.sop_instance_uid != context.predecessor_uid:
+        key = (*key, predecessor.sop_instance_uid)
     stamp(ds, context, KIND, key)
     keep_encoding(ds)
     return ds

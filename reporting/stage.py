@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from pydicom import dcmread
@@ -27,10 +28,16 @@ from egfr_dls.store import Store, open_store
 from egfr_dls.study import SpoolRef
 from egfr_dls.telemetry import get_logger
 from egfr_dls.uids import OBJECT_KINDS, series_uid
-from reporting.build import ReportObject, build_objects, prepare, required_headers, to_bytes
-from reporting.context import Predecessor, ReportOptions, Revision
+from reporting.acceptance import enqueue_anew, variant_of
+from reporting.build import ReportObject, build_pictures, build_reports, prepare, required_headers, to_bytes
+from reporting.context import Predecessor, ReportContext, ReportOptions, Revision
 from reporting.send import Sender
 from reporting.source_header import SourceImages
+from reporting.variants import Variant
+
+Kept: TypeAlias = tuple[
+    BuiltObject, tuple[Variant, ...]
+]  # an object whose bytes are kept, and the variants it belongs to
 
 
 class ReportHandler:
@@ -56,28 +63,36 @@ class ReportHandler:
         key = self._key(job.study_instance_uid)
         with structlog.contextvars.bound_contextvars(study_key=key):
             started = time.perf_counter()
-            objects = self._build(row, found)
-            kept = [self._keep(made, row.content_at) for made in _until_report(objects)]
+            variants = self._variants()
+            context = self._context(row, found, variants)
+            reports = build_reports(context)
+            kept = [self._keep(made, row.content_at) for made in reports]
             with self._store.ledger.begin() as tx:
                 jobs.heartbeat(tx, job, self._clock())  # what is sent has to be this job's
-                self._write(tx, row, found, kept)
+                self._write(tx, row, found, kept, variants)
             for destination in self._kept_from(found):
                 get_logger().error("delivery_parked", study_key=key, destination=destination, reason=DEMONSTRATION)
             get_logger().info("report_built", count=len(kept), revision=row.revision, seconds=_since(started))
             started = time.perf_counter()
-            pictures = [self._keep(made, row.content_at) for made in objects]
+            pictures = [self._keep(made, row.content_at) for made in build_pictures(context, reports)]
             get_logger().info("pictures_built", count=len(pictures), seconds=_since(started))
-        return lambda tx: self._write(tx, row, found, pictures)
+        return lambda tx: self._write(tx, row, found, pictures, variants)
 
-    def _build(self, row: Row[Any], found: StudyFindings) -> Iterator[ReportObject]:
+    def _variants(self) -> dict[str, Variant]:
+        """Return what is built for each destination, by its name."""
+        with self._store.ledger.read() as tx:
+            return {d.name: variant_of(tx, d) for d in self._settings.destinations}
+
+    def _context(self, row: Row[Any], found: StudyFindings, variants: Mapping[str, Variant]) -> ReportContext:
         evidence = EvidenceImages.from_bytes(self._store.objects.get(row.evidence))
-        return build_objects(
+        wanted = tuple(dict.fromkeys(variants.values())) or self._options.variants
+        return ReportContext(
             found,
             evidence,
             self._sources(found, evidence),
             datetime.fromtimestamp(row.content_at),  # noqa: DTZ006  # DICOM dates and times are the site's local ones
             self._revision(row, found),
-            self._options,
+            replace(self._options, variants=wanted),
         )
 
     def _sources(self, found: StudyFindings, evidence: EvidenceImages) -> SourceImages:
@@ -93,23 +108,22 @@ class ReportHandler:
 
     def _revision(self, row: Row[Any], found: StudyFindings) -> Revision:
         with self._store.ledger.read() as tx:
-            before = results.predecessor(tx, row.study_instance_uid, row.biomarker, "report", row.revision)
+            before = results.predecessors(tx, row.study_instance_uid, row.biomarker, row.revision)
             begun = {
                 kind: results.series_started_at(
                     tx, series_uid(row.study_instance_uid, row.biomarker, kind, demonstration=found.demonstration)
                 )
                 for kind in OBJECT_KINDS
             }
-        predecessor = None
-        if before is not None:
-            predecessor = Predecessor(
-                before.sop_class_uid, before.sop_instance_uid, before.series_instance_uid, before.study_instance_uid
-            )
+        reports = tuple(
+            Predecessor(b.sop_class_uid, b.sop_instance_uid, b.series_instance_uid, b.study_instance_uid)
+            for b in before
+        )
         dates = {kind: datetime.fromtimestamp(at) for kind, at in begun.items() if at is not None}  # noqa: DTZ006  # local, as above
-        return Revision(row.revision, predecessor, dates)
+        return Revision(row.revision, reports[0] if reports else None, dates, reports[1:])
 
-    def _keep(self, made: ReportObject, content_at: float) -> BuiltObject:
-        return BuiltObject(
+    def _keep(self, made: ReportObject, content_at: float) -> Kept:
+        kept = BuiltObject(
             sop_instance_uid=str(made.sop_instance_uid),
             series_instance_uid=str(made.dataset.SeriesInstanceUID),
             sop_class_uid=str(made.sop_class_uid),
@@ -118,12 +132,20 @@ class ReportHandler:
             sha256=self._store.objects.put(to_bytes(made)),
             series_at=content_at,
         )
+        return kept, made.variants
 
-    def _write(self, tx: Tx, row: Row[Any], found: StudyFindings, kept: list[BuiltObject]) -> None:
-        results.add_objects(tx, row.id, row.study_instance_uid, kept)
-        uids = [made.sop_instance_uid for made in kept]
+    def _write(
+        self, tx: Tx, row: Row[Any], found: StudyFindings, kept: Sequence[Kept], variants: Mapping[str, Variant]
+    ) -> None:
+        """Enter the objects, and queue for each destination those of its variant."""
+        results.add_objects(tx, row.id, row.study_instance_uid, [made for made, _ in kept])
         kept_from = self._kept_from(found)
         for destination in self._settings.destinations:
+            variant = variants[destination.name]
+            if variant_of(tx, destination) != variant:  # it has just shown that it takes something else
+                enqueue_anew(tx, row.id, row.study_instance_uid, self._clock())
+                continue
+            uids = [made.sop_instance_uid for made, taken_as in kept if variant in taken_as]
             reason = DEMONSTRATION if destination.name in kept_from else ""
             deliveries.queue(tx, uids, destination.name, self._clock(), parked_reason=reason)
 
@@ -166,14 +188,6 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
             stop.set()
             for thread in senders:
                 thread.join()
-
-
-def _until_report(objects: Iterator[ReportObject]) -> Iterator[ReportObject]:
-    """Yield up to the report, which is the last, and leave the rest to whoever asks next."""
-    for made in objects:
-        yield made
-        if made.kind == "report":
-            return
 
 
 def _since(started: float) -> float:

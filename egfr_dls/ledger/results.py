@@ -99,20 +99,21 @@ def objects_of(tx: Tx, findings_id: int) -> list[Row[Any]]:
     return list(tx.execute(query).all())
 
 
-def predecessor(tx: Tx, study_instance_uid: str, biomarker: str, kind: str, before_revision: int) -> Row[Any] | None:
-    """Return the newest object of a kind that belongs to an earlier revision, or None."""
-    return tx.execute(
+def predecessors(tx: Tx, study_instance_uid: str, biomarker: str, before_revision: int) -> list[Row[Any]]:
+    """Return the reports of the newest earlier revision that has any, of each SOP class one, always in the same order."""
+    rows = tx.execute(
         select(built_object, findings.c.revision)
         .join(findings, findings.c.id == built_object.c.findings_id)
         .where(
             findings.c.study_instance_uid == study_instance_uid,
             findings.c.biomarker == biomarker,
             findings.c.revision < before_revision,
-            built_object.c.kind == kind,
+            built_object.c.kind == "report",
         )
-        .order_by(findings.c.revision.desc())
-        .limit(1)
-    ).one_or_none()
+        .order_by(findings.c.revision.desc(), built_object.c.sop_class_uid.desc(), built_object.c.sop_instance_uid)
+    ).all()
+    newest = {row.sop_class_uid: row for row in reversed(rows) if row.revision == rows[0].revision}
+    return list(reversed(newest.values()))
 
 
 def series_started_at(tx: Tx, series_instance_uid: str) -> float | None:

@@ -214,6 +214,14 @@ destination = Table(
     Column("parked_reason", String(64)),
 )
 
+acceptance = Table(
+    "acceptance",  # the SOP classes of results that a destination took at its last association
+    metadata,
+    Column("destination", String(64), primary_key=True),
+    Column("accepted", Text, nullable=False),  # JSON: SOP Class UIDs
+    Column("asked_at", Float, nullable=False),
+)
+
 own_object_returned = Table(
     "own_object_returned",  # the loop guard's count: our objects that a rule sent back to us
     metadata,

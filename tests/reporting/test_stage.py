@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import structlog
 from pydicom import Dataset, dcmread
+from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 from sqlalchemy import select
 
 from egfr_dls import job_loop, settings
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.findings import StudyFindings
-from egfr_dls.ledger import arrivals, deliveries, jobs, results, studies
+from egfr_dls.ledger import acceptance, arrivals, deliveries, jobs, results, studies
 from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.ledger.schema import built_object
 from egfr_dls.refusals import Remark
@@ -28,6 +29,7 @@ from reporting import stage as reporting_stage
 from reporting.context import ReportContext
 from reporting.pages import page_images
 from reporting.stage import DEMONSTRATION, ReportHandler
+from reporting.variants import PROBED_CLASSES, SR_CLASSES
 from tests.builders import STUDY_UID, ct_slices, pet_slices, to_part10
 from tests.listener.nodes import until
 from tests.reporting.deliveries import scripted_pacs
@@ -213,6 +215,65 @@ def test_revision_refers_to_the_report_before_in_the_same_series(make: Any) -> N
     assert "PredecessorDocumentsSequence" not in a
     series = b.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == a.SOPInstanceUID != b.SOPInstanceUID
+
+
+def test_each_destination_gets_the_variant_that_it_takes(make: Any) -> None:
+    old = {**AWAY, "name": "old", "sr_class": "enhanced"}
+    bench = make(reporting={"pages": True}, destinations=[HERE, old, {**AWAY, "name": "images"}])
+    with bench.store.ledger.begin() as tx:
+        acceptance.record(tx, "images", [SR_CLASSES[1], SecondaryCaptureImageStorage], NOW)
+    row = bench.findings(found())
+    bench.report()
+    with bench.store.ledger.read() as tx:
+        queued = [(d.destination, d.kind, d.sop_class_uid) for d in deliveries.of_study(tx, STUDY_UID)]
+    reports = {name: uid for name, kind, uid in queued if kind == "report"}
+    assert reports == {"here": SR_CLASSES[0], "old": SR_CLASSES[2], "images": SR_CLASSES[1]}
+    kinds = {name: [kind for to, kind, _ in queued if to == name] for name in reports}
+    assert kinds == {
+        "here": ["roi", "report", "pages"],
+        "old": ["roi", "report", "pages"],
+        "images": ["report", *["single_page"] * 4],
+    }
+    assert len(bench.objects(row)) == 4
+
+
+def test_destination_that_changes_while_a_report_is_built_gets_it_built_anew(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make(destinations=[HERE])
+    bench.findings(found())
+    build = reporting_stage.build_reports
+
+    def built(context: ReportContext) -> Any:
+        with bench.store.ledger.begin() as tx:
+            acceptance.record(tx, "here", {*PROBED_CLASSES} - {SR_CLASSES[0]}, NOW)
+        return build(context)
+
+    monkeypatch.setattr(reporting_stage, "build_reports", built)
+    bench.report()
+    assert bench.deliveries() == set()
+    monkeypatch.undo()
+    bench.report()
+    with bench.store.ledger.read() as tx:
+        queued = {(d.kind, d.sop_class_uid) for d in deliveries.of_study(tx, STUDY_UID)}
+    assert queued == {("roi", SegmentationStorage), ("report", SR_CLASSES[1])}
+
+
+def test_revision_names_the_report_that_its_destination_has(make: Any) -> None:
+    old = {**AWAY, "name": "old", "sr_class": "enhanced"}
+    bench = make(destinations=[HERE, old])
+    bench.findings(found())
+    bench.report()
+    row = bench.findings(replace(found(), inputs_sha256="other"), "d2", NOW + 3600)
+    bench.report()
+    with bench.store.ledger.read() as tx:
+        built = [r for r in tx.execute(select(built_object)) if r.kind == "report"]
+    before = {r.sop_class_uid: r.sop_instance_uid for r in built if r.findings_id != row}
+    assert len(before) == 2
+    for r in (r for r in built if r.findings_id == row):
+        ds = dcmread(BytesIO(bench.store.objects.get(r.sha256)))
+        named = ds.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+        assert named.ReferencedSOPInstanceUID == before[r.sop_class_uid]
 
 
 def test_refusal_gets_its_report_and_none_where_the_site_wants_none(make: Any) -> None:

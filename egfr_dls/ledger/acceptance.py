@@ -1,0 +1,47 @@
+"""Which SOP classes a destination accepted, last time an association was opened: what is built for it depends on that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from egfr_dls.delivery import WAITING
+from egfr_dls.ledger.engine import Tx
+from egfr_dls.ledger.schema import acceptance, built_object, delivery
+
+
+def known(tx: Tx, destination_name: str) -> frozenset[str] | None:
+    """Return the SOP Class UIDs that were accepted; None where no association was ever opened."""
+    found = tx.scalar(select(acceptance.c.accepted).where(acceptance.c.destination == destination_name))
+    return None if found is None else frozenset(json.loads(found))
+
+
+def record(tx: Tx, destination_name: str, accepted: Collection[str], now: float) -> None:
+    """Remember what was accepted just now."""
+    values = {"accepted": json.dumps(sorted(accepted)), "asked_at": now}
+    tx.execute(
+        upsert(acceptance)
+        .values(destination=destination_name, **values)
+        .on_conflict_do_update(index_elements=["destination"], set_=values)
+    )
+
+
+def take_back(tx: Tx, destination_name: str) -> list[tuple[int, str]]:
+    """Owe the destination no longer what waits for it; return whose it was: findings and Study Instance UID.
+
+    What was sent already stays as it is. Whoever calls this has the reports made anew, which queues what fits.
+    """
+    waits = (delivery.c.destination == destination_name) & delivery.c.state.in_(WAITING)
+    rows = tx.execute(
+        select(built_object.c.findings_id, built_object.c.study_instance_uid)
+        .join(delivery, delivery.c.sop_instance_uid == built_object.c.sop_instance_uid)
+        .where(waits, built_object.c.kind != "rejection")
+        .distinct()
+        .order_by(built_object.c.findings_id)
+    ).all()
+    of_reports = select(built_object.c.sop_instance_uid).where(built_object.c.kind != "rejection")
+    tx.execute(delete(delivery).where(waits, delivery.c.sop_instance_uid.in_(of_reports)))
+    return [(row.findings_id, row.study_instance_uid) for row in rows]
