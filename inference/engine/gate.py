@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.findings import ModelUse
@@ -23,6 +24,7 @@ from inference.engine.contract import (
 from inference.engine.onnx import OrtBackend
 from inference.models.manifest import ModelPackage, Preprocessing
 
+CAM_IDENTITY = 1e-3  # softmax of the spatial means = prob, on any engine (docs/reference/science.md, Zhou et al. 2016)
 BACKENDS: dict[str, type[Backend]] = {"onnxruntime": OrtBackend}  # the setting [inference] backend
 
 
@@ -76,9 +78,10 @@ def load_scorer(package: ModelPackage, backend: Backend, options: EngineOptions)
     session = backend.load(package, options)
     golden = _read_golden(package)
     try:
-        deviation = _compare(golden, run_batched(session, golden["image"]))
+        result = run_batched(session, golden["image"])
     except EngineInputError as error:
         raise ConfigurationError(f"{package.golden}: {error}") from error
+    deviation = _compare(golden, result)
     tolerance = package.manifest.tolerance["fp32"]
     if not deviation.prob <= tolerance.prob:
         session.close()
@@ -91,6 +94,13 @@ def load_scorer(package: ModelPackage, backend: Backend, options: EngineOptions)
         raise ConfigurationError(
             f"{package.golden}: cam differs by {deviation.cam_rel:.3g} of its maximum on {backend.name}, "
             f"more than tolerance.fp32.cam_rel {tolerance.cam_rel:g}; the package does not fit this engine"
+        )
+    if result.cam is not None and not (apart := _explained(result.prob, result.cam)) <= CAM_IDENTITY:
+        session.close()
+        raise ConfigurationError(
+            f"{package.network}: the class probabilities of the maps' means differ by {apart:.3g} from prob, more than "
+            f"{CAM_IDENTITY:g}: these maps do not explain this score. Needed: cam = sum of weights x features + bias, "
+            "before the mean (docs/reference/science.md); or `cam: null` in the manifest"
         )
     return Scorer(package, session, deviation)
 
@@ -115,7 +125,12 @@ def _compare(golden: Mapping[str, NDArray[np.float32]], result: Result) -> Devia
     return Deviation(prob, _largest(golden["cam"], result.cam) / scale)
 
 
-def _largest(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+def _explained(prob: NDArray[np.float32], cam: NDArray[np.float32]) -> float:
+    """Return how far the softmax of the maps' spatial means is from the probabilities: an identity of such a head."""
+    return _largest(prob, softmax(cam.mean(axis=(2, 3), dtype=np.float64), axis=1))
+
+
+def _largest(wanted: NDArray[np.floating], found: NDArray[np.floating]) -> float:
     if wanted.shape != found.shape:
         return float("inf")
     return float(np.abs(wanted.astype(np.float64) - found.astype(np.float64)).max())

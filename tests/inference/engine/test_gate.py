@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 
 from egfr_dls.errors import ConfigurationError
 from inference.engine.contract import EngineOptions
@@ -67,6 +68,23 @@ def test_other_values_are_refused(tmp_path: Path, golden: Arrays, told: str) -> 
     """A network that does not give what its package states stops the start of the service."""
     with pytest.raises(ConfigurationError, match=told):
         load_scorer(_package(tmp_path / "tiny", golden), OrtBackend(), EngineOptions())
+
+
+def test_maps_that_do_not_explain_the_score_are_refused(tmp_path: Path) -> None:
+    """Their golden values are of the same graph, so that only the identity of such a head can tell: the maps lack the bias."""
+    model = network()
+    names = ["features", "head"]
+    model.graph.node.append(helper.make_node("Conv", names, ["unbiased"]))
+    for node in model.graph.node:
+        if list(node.output) == ["cam"]:
+            node.output[0] = "biased"
+        elif list(node.input) == ["cam"]:
+            node.input[0] = "biased"
+        elif list(node.output) == ["unbiased"]:
+            node.output[0] = "cam"
+    write_package(tmp_path / "tiny", model)
+    with pytest.raises(ConfigurationError, match="these maps do not explain this score"):
+        load_scorer(ModelPackage.read(tmp_path / "tiny"), OrtBackend(), EngineOptions())
 
 
 def test_a_golden_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
