@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping
 
+from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, SegmentationStorage
+
 from egfr_dls.ledger import Tx, acceptance, jobs
 from egfr_dls.settings import Destination
 from reporting.variants import PROBED_CLASSES, SR_CLASSES, Variant, choose_variant
@@ -20,8 +22,20 @@ def variant_of(tx: Tx, destination: Destination) -> Variant:
     return _chosen(destination, known) or _chosen(destination, None) or Variant()
 
 
+def is_news(tx: Tx, destination: Destination, accepted: Collection[str], due_classes: Collection[str]) -> bool:
+    """Whether ``adapt`` has something to write: a look without the write lock.
+
+    Parameters
+    ----------
+    due_classes
+        SOP Class UIDs of what is about to be sent
+    """
+    changed = acceptance.known(tx, destination.name) != frozenset(accepted)
+    return changed or not _misfits(destination, accepted).isdisjoint(due_classes)
+
+
 def adapt(tx: Tx, destination: Destination, accepted: Collection[str], now: float) -> int:
-    """Remember what an association accepted; where another variant follows, have what waits built as that.
+    """Remember what an association accepted, and have built anew what waits and does not fit.
 
     Parameters
     ----------
@@ -30,18 +44,22 @@ def adapt(tx: Tx, destination: Destination, accepted: Collection[str], now: floa
 
     Returns
     -------
-    how many reports are built anew: their objects are not to be sent as they are
+    how many reports are built anew: what waits of them is not to be sent
     """
-    if acceptance.known(tx, destination.name) == frozenset(accepted):
-        return 0
-    before, after = variant_of(tx, destination), _chosen(destination, accepted)
     acceptance.record(tx, destination.name, accepted, now)
-    if after is None or after == before:  # of one that takes no report the report parks as it is
-        return 0
-    taken = acceptance.take_back(tx, destination.name)
+    taken = acceptance.take_back(tx, destination.name, _misfits(destination, accepted))
     for findings_id, study_instance_uid in taken:
         enqueue_anew(tx, findings_id, study_instance_uid, now)
     return len(taken)
+
+
+def _misfits(destination: Destination, accepted: Collection[str]) -> frozenset[str]:
+    """Return the classes for which another variant is built instead; none where no report is taken, which parks it."""
+    variant = _chosen(destination, accepted)
+    if variant is None:
+        return frozenset()
+    pages = (MultiFrameTrueColorSecondaryCaptureImageStorage,) if variant.single_pages else ()
+    return frozenset({*SR_CLASSES, SegmentationStorage, *pages} - {*accepted})
 
 
 def enqueue_anew(tx: Tx, findings_id: int, study_instance_uid: str, now: float) -> None:

@@ -29,19 +29,25 @@ def record(tx: Tx, destination_name: str, accepted: Collection[str], now: float)
     )
 
 
-def take_back(tx: Tx, destination_name: str) -> list[tuple[int, str]]:
-    """Owe the destination no longer what waits for it; return whose it was: findings and Study Instance UID.
+def take_back(tx: Tx, destination_name: str, classes: Collection[str]) -> list[tuple[int, str]]:
+    """Owe the destination no longer what waits of a report that is of these classes in part.
 
     What was sent already stays as it is. Whoever calls this has the reports made anew, which queues what fits.
+
+    Returns
+    -------
+    whose it was: findings and Study Instance UID
     """
     waits = (delivery.c.destination == destination_name) & delivery.c.state.in_(WAITING)
     rows = tx.execute(
         select(built_object.c.findings_id, built_object.c.study_instance_uid)
         .join(delivery, delivery.c.sop_instance_uid == built_object.c.sop_instance_uid)
-        .where(waits, built_object.c.kind != "rejection")
+        .where(waits, built_object.c.sop_class_uid.in_(classes))
         .distinct()
         .order_by(built_object.c.findings_id)
     ).all()
-    of_reports = select(built_object.c.sop_instance_uid).where(built_object.c.kind != "rejection")
-    tx.execute(delete(delivery).where(waits, delivery.c.sop_instance_uid.in_(of_reports)))
+    taken = select(built_object.c.sop_instance_uid).where(
+        built_object.c.findings_id.in_([row.findings_id for row in rows]), built_object.c.kind != "rejection"
+    )
+    tx.execute(delete(delivery).where(waits, delivery.c.sop_instance_uid.in_(taken)))
     return [(row.findings_id, row.study_instance_uid) for row in rows]

@@ -6,15 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage, SegmentationStorage
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 from sqlalchemy import select
 
 from egfr_dls.ledger import Ledger, Tx, acceptance, deliveries, results, studies
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.ledger.schema import delivery, job
 from egfr_dls.settings import Destination
-from reporting.acceptance import SR_CLASS_NAMES, adapt, variant_of
-from reporting.variants import PROBED_CLASSES, SR_CLASSES, Variant
+from reporting.acceptance import SR_CLASS_NAMES, adapt, is_news, variant_of
+from reporting.variants import PROBED_CLASSES, SR_CLASSES, Variant, choose_variant
 
 NOW = 1_700_000_000.0
 EVERYTHING = frozenset(PROBED_CLASSES)
@@ -32,13 +37,14 @@ def pacs(**keys: object) -> Destination:
     return Destination.model_validate({"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104, **keys})
 
 
-def waiting(tx: Tx) -> None:
-    """Queue one report for the destination."""
+def waiting(tx: Tx, **kinds: str) -> None:
+    """Queue objects of one report, SOP class by kind, for the destination."""
     studies.ensure(tx, "1", b"key", NOW)
     row = results.add_findings(tx, "1", "pet_ct_egfr", "d", "{}", "e", NOW)
     assert row is not None
-    results.add_objects(tx, row, "1", [BuiltObject("1.report", "9", "8", "7", "report", "sha", NOW)])
-    deliveries.queue(tx, ["1.report"], "pacs", NOW)
+    built = [BuiltObject(f"1.{kind}", "9", uid, "7", kind, "sha", NOW) for kind, uid in kinds.items()]
+    results.add_objects(tx, row, "1", built)
+    deliveries.queue(tx, [made.sop_instance_uid for made in built], "pacs", NOW)
 
 
 def anew(tx: Tx) -> list[str]:
@@ -46,8 +52,8 @@ def anew(tx: Tx) -> list[str]:
     return list(tx.scalars(select(job.c.study_instance_uid).where(job.c.kind == "report")))
 
 
-def is_owed(tx: Tx) -> bool:
-    return tx.scalar(select(delivery.c.destination)) is not None
+def owed(tx: Tx) -> set[str]:
+    return set(tx.scalars(select(delivery.c.sop_instance_uid)))
 
 
 def test_a_site_names_the_classes_by_words() -> None:
@@ -72,37 +78,45 @@ def test_the_variant_follows_what_is_known(
     assert variant_of(tx, pacs(sr_class=sr_class)) == expected
 
 
-def test_what_waits_is_built_anew_as_what_the_destination_takes(tx: Tx) -> None:
-    waiting(tx)
-    assert adapt(tx, pacs(), EVERYTHING - {SR_CLASSES[0]}, NOW) == 1
+BEST = {"roi": SegmentationStorage, "report": SR_CLASSES[0], "pages": MultiFrameTrueColorSecondaryCaptureImageStorage}
+
+
+@pytest.mark.parametrize("missing", BEST.values(), ids=BEST)
+def test_what_waits_and_is_not_taken_is_built_anew(tx: Tx, missing: str) -> None:
+    waiting(tx, **BEST)
+    accepted = EVERYTHING - {missing}
+    assert is_news(tx, pacs(), accepted, BEST.values())
+    assert adapt(tx, pacs(), accepted, NOW) == 1
     assert anew(tx) == ["1"]
-    assert not is_owed(tx)
-    assert variant_of(tx, pacs()) == Variant(ComprehensiveSRStorage)
+    assert owed(tx) == set()
+    assert variant_of(tx, pacs()) == choose_variant(accepted) != Variant()
+    assert not is_news(tx, pacs(), accepted, ())
 
 
 @pytest.mark.parametrize(
     "accepted",
-    [EVERYTHING, EVERYTHING - {SR_CLASSES[1]}, {SegmentationStorage}],
-    ids=["all", "same choice", "no report"],
+    [EVERYTHING, EVERYTHING - {SR_CLASSES[1]}, {SegmentationStorage}, {SR_CLASSES[0], SegmentationStorage}],
+    ids=["all", "same choice", "no report", "no pages at all"],
 )
 def test_nothing_is_built_anew_where_nothing_else_would_come_of_it(tx: Tx, accepted: frozenset[str]) -> None:
-    waiting(tx)
+    waiting(tx, **BEST)
     assert adapt(tx, pacs(), accepted, NOW) == 0
     assert anew(tx) == []
-    assert is_owed(tx)
+    assert owed(tx) == {"1.roi", "1.report", "1.pages"}
+    assert not is_news(tx, pacs(), accepted, BEST.values())
 
 
-def test_a_destination_that_goes_on_as_before_costs_no_write(tx: Tx) -> None:
+def test_what_was_queued_and_is_still_taken_goes_as_it_is(tx: Tx) -> None:
+    """A destination that learns a better class gets the next report in it."""
+    waiting(tx, report=SR_CLASSES[1])
+    assert adapt(tx, pacs(), EVERYTHING, NOW) == 0
+    assert owed(tx) == {"1.report"}
+
+
+def test_what_a_person_queued_again_is_built_as_what_is_taken_now(tx: Tx) -> None:
+    """The destination is known already, and what is due does not fit it."""
     accepted = EVERYTHING - {SR_CLASSES[0]}
     acceptance.record(tx, "pacs", accepted, NOW)
-    waiting(tx)
-    assert adapt(tx, pacs(), accepted, NOW + 1) == 0
-    assert is_owed(tx)
-
-
-def test_a_destination_that_changes_back_is_followed(tx: Tx) -> None:
-    waiting(tx)
-    assert adapt(tx, pacs(), EVERYTHING - {SR_CLASSES[0]}, NOW) == 1
-    deliveries.queue(tx, ["1.report"], "pacs", NOW)
-    assert adapt(tx, pacs(), EVERYTHING, NOW + 1) == 1
-    assert anew(tx) == ["1", "1"]
+    waiting(tx, report=SR_CLASSES[0])
+    assert is_news(tx, pacs(), accepted, [SR_CLASSES[0]])
+    assert adapt(tx, pacs(), accepted, NOW + 1) == 1

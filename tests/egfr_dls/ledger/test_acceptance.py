@@ -17,7 +17,7 @@ def built(tx: Tx, study: str, revision: int, *kinds: str) -> int:
     studies.ensure(tx, study, b"key", NOW)
     row = results.add_findings(tx, study, "pet_ct_egfr", f"{study}-{revision}", "{}", "e", NOW)
     assert row is not None
-    objects = [BuiltObject(f"{study}.{revision}.{kind}", "9", "8", "7", kind, "sha", NOW) for kind in kinds]
+    objects = [BuiltObject(f"{study}.{revision}.{kind}", "9", f"1.{kind}", "7", kind, "sha", NOW) for kind in kinds]
     results.add_objects(tx, row, study, objects)
     for name in ("pacs", "other"):
         deliveries.queue(tx, [made.sop_instance_uid for made in objects], name, NOW)
@@ -37,20 +37,20 @@ def test_what_was_accepted_last_is_known_by_destination(tx: Tx) -> None:
     assert acceptance.known(tx, "other") == frozenset()
 
 
-def test_only_what_waits_at_that_destination_is_taken_back(tx: Tx) -> None:
+def test_what_waits_of_a_report_is_taken_back_where_any_of_it_is_of_these_classes(tx: Tx) -> None:
     first, second = built(tx, "1", 1, "roi", "report"), built(tx, "2", 1, "report", "pages")
-    done = built(tx, "3", 1, "report")
+    built(tx, "3", 1, "pages")
+    built(tx, "4", 1, "report")
     deliveries.begin_attempt(tx, "1.1.roi", "pacs", NOW)
     deliveries.settle(tx, "1.1.roi", "pacs", DeliveryState.STORED)
-    deliveries.settle(tx, "3.1.report", "pacs", DeliveryState.PARKED)
-    assert acceptance.take_back(tx, "pacs") == [(first, "1"), (second, "2")]
-    assert left(tx, "pacs") == {"1.1.roi", "3.1.report"}
-    assert len(left(tx, "other")) == 5
-    assert acceptance.take_back(tx, "pacs") == []
-    assert done not in (first, second)
+    deliveries.settle(tx, "4.1.report", "pacs", DeliveryState.PARKED)
+    assert acceptance.take_back(tx, "pacs", ["1.report"]) == [(first, "1"), (second, "2")]
+    assert left(tx, "pacs") == {"1.1.roi", "3.1.pages", "4.1.report"}
+    assert len(left(tx, "other")) == 6
+    assert acceptance.take_back(tx, "pacs", ["1.report"]) == []
 
 
-def test_a_rejection_note_is_for_every_destination_as_it_is(tx: Tx) -> None:
-    built(tx, "1", 1, "rejection")
-    assert acceptance.take_back(tx, "pacs") == []
+def test_a_rejection_note_stays_as_it_is(tx: Tx) -> None:
+    row = built(tx, "1", 1, "report", "rejection")
+    assert acceptance.take_back(tx, "pacs", ["1.report"]) == [(row, "1")]
     assert left(tx, "pacs") == {"1.1.rejection"}
