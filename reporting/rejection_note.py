@@ -27,6 +27,7 @@ from reporting.context import ReportContext, ReportOptions, Revision
 from reporting.header import stamp
 from reporting.identity import kind_series_uid
 from reporting.image_library import concept
+from reporting.plain_text import plain_text
 from reporting.source_header import SourceImages, evidence_copy
 
 KIND = "rejection"
@@ -75,7 +76,7 @@ def build_rejection_note(
     ValueError
         nothing is rejected, or the reason or the name is empty
     """
-    said, person = _printable(reason), _printable(by).translate(NOT_IN_NAMES).strip()[:NAME_CHARACTERS]
+    said, person = plain_text(reason), plain_text(by).translate(NOT_IN_NAMES).strip()[:NAME_CHARACTERS]
     if not rejected or not said or not person:
         raise ValueError("a rejection note needs at least one object, a reason and the name of a person")
     objects = [evidence_copy(ds, findings.study_instance_uid) for ds in rejected]
@@ -121,7 +122,3 @@ def _device(context: ReportContext) -> ObserverContext:
             uid=facts.uid, name=PRODUCT_NAME, manufacturer_name=facts.manufacturer, model_name=facts.model_name
         ),
     )
-
-
-def _printable(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

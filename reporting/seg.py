@@ -22,6 +22,7 @@ from reporting.context import ReportContext
 from reporting.header import stamp
 from reporting.identity import kind_series_uid
 from reporting.image_library import concept
+from reporting.plain_text import plain_text
 
 KIND = "roi"
 BODY_PART = "CHEST"
@@ -140,7 +141,7 @@ def _algorithm(context: ReportContext, lesion: LesionFinding) -> AlgorithmIdenti
         source=PRODUCT_NAME,
     )
     if lesion.roi_description:
-        sequence[0].AlgorithmParameters = lesion.roi_description
+        sequence[0].AlgorithmParameters = plain_text(lesion.roi_description)
     return sequence
 
 

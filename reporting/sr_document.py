@@ -41,6 +41,7 @@ from reporting.encoded_items import keep_encoding
 from reporting.header import stamp
 from reporting.identity import kind_series_uid
 from reporting.image_library import CONTAINS, concept, image_library
+from reporting.plain_text import plain_text
 from reporting.source_header import requests
 from reporting.variants import SR_CLASSES, Variant
 
@@ -64,8 +65,8 @@ def code_statement(name: Code, value: Code) -> CodeContentItem:
 
 
 def text_statement(name: Code, value: str) -> TextContentItem:
-    """Return a sentence of the Qualitative Evaluations container."""
-    return TextContentItem(concept(name), value, relationship_type=CONTAINS)
+    """Return a sentence of the Qualitative Evaluations container; it may quote a header."""
+    return TextContentItem(concept(name), plain_text(value), relationship_type=CONTAINS)
 
 
 def algorithm(context: ReportContext, model: ModelUse | None) -> AlgorithmIdentification:

@@ -7,11 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from egfr_dls.refusals import Remark
 from reporting.context import Predecessor, Revision
 from reporting.variants import SR_CLASSES, Variant
-from tests.reporting.report_cases import VARIANTS, Case, refused, scored, source_images, two_lesions
+from tests.reporting.report_cases import (
+    VARIANTS,
+    Case,
+    lesion_finding,
+    refused,
+    scored,
+    source_images,
+    texts,
+    two_lesions,
+)
 from tests.reporting.validators import ACCEPTED, ACCEPTED_BETWEEN, need, remarks, written
 
 dicom3tools = pytest.mark.dicom3tools
@@ -88,6 +98,20 @@ def test_markup_in_a_name_and_in_a_reason_is_text_to_dsr2html(tmp_path: Path) ->
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "<script>" not in text
     assert "NO_ROI: &lt;b&gt;\u00fc &amp; &quot;none&quot;&lt;/b&gt;" in text
+
+
+@dicom3tools
+def test_what_a_header_smuggles_into_a_sentence_makes_no_object_invalid(tmp_path: Path) -> None:
+    """Refusals and regions quote what they found."""
+    tool = need("dciodvfy")
+    hostile = "SeriesDescription is 'x\x00y\x1b[31m\x07\x85\u2028\ud800\\\"<b>&'"
+    region = lesion_finding(roi_description=hostile, roi_drawn_by=hostile, roi_drawn_at="2024-05-01T10:11:12")
+    for case in (refused(Remark("NO_ROI", hostile)), scored(lesions=(region,), warnings=(Remark("W", hostile),))):
+        for path in written(case.with_pages(), tmp_path):
+            left = [line for line in remarks(tool, path) if not any(known in line for known in ACCEPTED)]
+            assert left == [], path.name
+    report = dcmread(tmp_path / "0-report.dcm")
+    assert texts(report, "NOT-SCORED-TEXT") == ["NO_ROI: SeriesDescription is 'x y [31m \\\"<b>&'"]
 
 
 @dicom3tools
