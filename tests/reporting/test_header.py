@@ -18,7 +18,18 @@ from reporting.build import to_bytes
 from reporting.context import Revision
 from reporting.source_header import SourceImages, patient_and_study
 from tests.builders import pet_slices, to_part10
-from tests.reporting.report_cases import NOW, VARIANTS, Case, demonstration, headers, refused, scored, source_images
+from tests.reporting.report_cases import (
+    NOW,
+    VARIANTS,
+    Case,
+    demonstration,
+    headers,
+    items,
+    name_of,
+    refused,
+    scored,
+    source_images,
+)
 
 LONG = "Ω".join("ABCDEFGHIJKLMNOP" * 4)[:64]  # what a component group may hold at most (PS3.5 6.2)
 NAMES = {  # PatientName and StudyDescription in a character set
@@ -137,6 +148,46 @@ def test_every_object_names_the_device_its_digest_and_our_codes(variant: str) ->
         ours = [item for item in ds.ContributingEquipmentSequence if "DeviceUID" in item]
         assert "ab" * 32 in ours[0].ContributionDescription
         assert {i.ContributionDateTime for i in ds.ContributingEquipmentSequence} == {"20250102123015.000000"}
+
+
+def test_a_network_is_one_piece_of_equipment_in_header_and_tree() -> None:
+    """The Device UID of a contribution is the Device Observer UID; the whole digest stands where it has room."""
+    ds = read_back(scored())["report"]
+    egfr, pdl1 = (item for item in ds.ContributingEquipmentSequence if "DeviceUID" in item)
+    (observer,) = (item for item in items(ds) if name_of(item) == "121012")
+    assert egfr.DeviceUID == observer.UID != pdl1.DeviceUID
+    assert (egfr.Manufacturer, egfr.DeviceSerialNumber) == ("egfr-dls", "ab" * 8)
+    assert list(egfr.SoftwareVersions) == ["0.1.0", "egfr-test 1.2.0", f"sha256:{'ab' * 12}"]
+    assert pdl1.ContributionDescription.endswith(f"sha256 {'cd' * 32}")
+    assert egfr.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+    (library,) = ds.ContributingEquipmentSequence[2:]
+    assert "highdicom" in str(library.ManufacturerModelName).lower()
+
+
+def test_the_report_claims_no_performed_step_and_names_the_procedure() -> None:
+    ds = read_back(scored())["report"]
+    assert len(ds.ReferencedPerformedProcedureStepSequence) == 0
+    assert ds.PerformedProcedureCodeSequence[0].CodeValue == "443271005"
+
+
+def test_what_is_drawn_says_how_and_from_what_and_claims_no_scale() -> None:
+    everything = read_back(scored().wanting(pages=True, maps=True))
+    pages, roi = everything["pages"], everything["roi"]
+    assert list(pages.ImageType) == ["DERIVED", "SECONDARY"]
+    assert pages.FrameIncrementPointer == 0x00182001
+    assert {i.PurposeOfReferenceCodeSequence[0].CodeValue for i in pages.SourceImageSequence} == {"121322"}
+    assert (pages.RecognizableVisualFeatures, pages.PhotometricInterpretation) == ("NO", "RGB")
+    assert not {"NominalScannedPixelSpacing", "PixelSpacing"} & set(pages.dir())
+    assert {everything[kind].BodyPartExamined for kind in ("pages", "roi", "map")} == {"CHEST"}
+    assert roi.ContentLabel == "EGFR_DLS_ROI"
+    assert roi.SegmentSequence[0].AnatomicRegionSequence[0].CodeValue == "39607008"
+
+
+def test_every_object_of_a_revision_has_its_number() -> None:
+    case = replace(scored().wanting(pages=True, maps=True, pdf=True), revision=Revision(3))
+    assert {kind: int(ds.InstanceNumber) for kind, ds in read_back(case).items()} == dict.fromkeys(
+        ("roi", "report", "pages", "map", "pdf"), 3
+    )
 
 
 def test_series_attributes_are_those_of_the_first_object_of_the_series() -> None:
