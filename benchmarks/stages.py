@@ -65,14 +65,14 @@ def main() -> None:
         folder = Path(scratch)
         phantoms = {n: written(sliced(make_phantom(SEED), n), folder / f"phantom-{n}") for n in options.slices}
         measured(next(iter(phantoms.values())), folder / "warm")
-        parts = [heading(load, options.rounds)]
+        parts = []
         if options.study.is_dir():
             columns = {"a stored region": REGION, "proposed regions": None}
             parts.append(real_table({c: least(options.study, folder, options.rounds, p) for c, p in columns.items()}))
         else:
             parts.append(f"The real study is not here ({options.study.name}).\n")
         parts.append(growth_table({n: least(path, folder, options.rounds) for n, path in phantoms.items()}))
-    text = "\n".join(parts)
+    text = "\n".join([heading((load, os.getloadavg()[0]), options.rounds), *parts])
     print(text)
     if options.out is not None:
         options.out.write_text(text, encoding="utf-8")
@@ -170,14 +170,14 @@ def _timed(spent: Seconds, name: str, owner: Any, function: str) -> Iterator[Non
         setattr(owner, function, original)
 
 
-def heading(load: float, rounds: int) -> str:
-    """Return the title and how it was measured."""
+def heading(load: tuple[float, float], rounds: int) -> str:
+    """Return the title and how it was measured, with the load before and after."""
     return (
         "# Seconds per stage\n\n"
         "Made by `python -m benchmarks.stages --out docs/stage-benchmark.md`: `egfr-dls analyze` with the demonstration "
         f"networks, CPU seconds of all threads, the least of {rounds} runs in one process that had analysed a study before. "
-        f"{os.cpu_count()} cores; load when it began: {load:.1f} (the CPU of other processes is not counted, the caches "
-        "and clock that they take are).\n"
+        f"{os.cpu_count()} cores; load {load[0]:.1f} when it began and {load[1]:.1f} when it ended, this process included: the "
+        "CPU of others is not counted, what they take of caches and memory is.\n"
     )
 
 
@@ -195,7 +195,8 @@ def growth_table(columns: Mapping[int, Seconds]) -> str:
     lines = [
         "## Growth with the number of slices\n",
         "One phantom, cut into n CT slices (192 x 224) and n PET slices (96 x 112); regions are proposed. Exponent 1 is "
-        f"linear, less has a fixed part; rows below {1e3 * SHORTEST_FITTED:g} ms are not fitted.\n",
+        "linear; less has a fixed part (proposals work in cubes of one size, a report has its fonts and templates); somewhat "
+        f"more where arrays outgrow the caches. Rows below {1e3 * SHORTEST_FITTED:g} ms are not fitted.\n",
     ]
     rows = []
     for row in ROWS:

@@ -25,13 +25,25 @@ PEAK_SUV = (3.0, 14.0)
 NECROSIS_FROM_MM = 40.0
 BETWEEN_LESIONS_MM = 18.0
 FROM_ORGANS_MM = 14.0
-AVOIDED = ("heart wall", "liver", "spine", "off-lung spot")
+AVOIDED = frozenset({"heart wall", "liver", "spine", "off-lung spot"})
 DRAWS = 500
 
 BUBBLE_HU = -600.0
 BUBBLE_SHARE = 0.25
 COLD_CORE_SUV_RATIO = 0.25
 COLD_SIDE_SUV_RATIO = 0.5
+
+
+@dataclass(frozen=True)
+class Placing:
+    """What lesions may be drawn, and how far from which organs; lengths in mm."""
+
+    diameter_mm: tuple[float, float] = DIAMETER_MM
+    avoided: frozenset[str] = AVOIDED
+    from_organs_mm: float = FROM_ORGANS_MM
+
+
+REFERENCE_PLACING = Placing()
 
 
 class Site(Enum):
@@ -57,21 +69,23 @@ class LesionPlan:
     lopsided_towards: Point
 
 
-def plan_lesions(rng: np.random.Generator, organs: tuple[Organ, ...]) -> tuple[LesionPlan, ...]:
+def plan_lesions(
+    rng: np.random.Generator, organs: tuple[Organ, ...], placing: Placing = REFERENCE_PLACING
+) -> tuple[LesionPlan, ...]:
     """Place one to three lesions clear of each other and of the organs that would hide them."""
     wanted = int(rng.integers(1, 4))
     plans: list[LesionPlan] = []
     for _ in range(DRAWS):
-        plan = _draw(rng, organs)
-        if _clear(plan, organs, plans):
+        plan = _draw(rng, organs, placing.diameter_mm)
+        if _clear(plan, organs, plans, placing):
             plans.append(plan)
         if len(plans) == wanted:
             break
     return tuple(plans)
 
 
-def _draw(rng: np.random.Generator, organs: tuple[Organ, ...]) -> LesionPlan:
-    diameter = float(rng.uniform(*DIAMETER_MM))
+def _draw(rng: np.random.Generator, organs: tuple[Organ, ...], diameter_mm: tuple[float, float]) -> LesionPlan:
+    diameter = float(rng.uniform(*diameter_mm))
     stretch = rng.uniform(0.88, 1.14, 3)
     semi_axes = diameter / 2 * stretch / np.prod(stretch) ** (1 / 3)
     angle = rng.uniform(0, 2 * np.pi)
@@ -96,11 +110,11 @@ def _centre(rng: np.random.Generator, organs: tuple[Organ, ...], radius_mm: floa
     return np.asarray(lung.centre_mm + direction * distance)
 
 
-def _clear(plan: LesionPlan, organs: tuple[Organ, ...], others: list[LesionPlan]) -> bool:
+def _clear(plan: LesionPlan, organs: tuple[Organ, ...], others: list[LesionPlan], placing: Placing) -> bool:
     centre, radius = plan.shape.centre_mm, plan.diameter_mm / 2
     for organ in organs:
-        grown = Ellipsoid(organ.shape.centre_mm, organ.shape.semi_axes_mm + radius + FROM_ORGANS_MM)
-        if organ.name in AVOIDED and grown.relative(centre) < 1.0:
+        grown = Ellipsoid(organ.shape.centre_mm, organ.shape.semi_axes_mm + radius + placing.from_organs_mm)
+        if organ.name in placing.avoided and grown.relative(centre) < 1.0:
             return False
     return all(
         np.linalg.norm(centre - other.shape.centre_mm) > radius + other.diameter_mm / 2 + BETWEEN_LESIONS_MM

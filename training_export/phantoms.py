@@ -70,37 +70,40 @@ def phantom_uid(seed: int, *parts: str | int) -> str:
 
 def phantom_labels(seed: int) -> tuple[int, int]:
     """Return the EGFR and PD-L1 labels of a seed, independent of each other and of everything that is drawn."""
-    egfr, pdl1 = _streams(seed)[3].integers(2, size=2)
+    egfr, pdl1 = random_streams(seed)[3].integers(2, size=2)
     return int(egfr), int(pdl1)
 
 
 def make_phantom(seed: int) -> Phantom:
     """Return the phantom of this seed; the same seed gives the same voxels."""
-    anatomy_rng, lesion_rng, noise_rng, _ = _streams(seed)
+    anatomy_rng, lesion_rng, noise_rng, _ = random_streams(seed)
     egfr, pdl1 = phantom_labels(seed)
     organs = make_anatomy(anatomy_rng)
     hu, activity = paint(organs, CT_GRID)
     plans = plan_lesions(lesion_rng, organs)
     masks = [paint_lesion(plan, CT_GRID, hu, activity, egfr, pdl1, lesion_rng) for plan in plans]
-    ct = _ct(hu, noise_rng)
+    ct = scan_ct(hu, noise_rng)
     pet = _pet(activity, noise_rng)
     return Phantom(
         seed=seed,
         study_instance_uid=phantom_uid(seed, "study"),
-        pet_suv=_volume(seed, "pet", pet, PET_GRID, Unit.SUVBW),
-        ct_hu=_volume(seed, "ct", ct, CT_GRID, Unit.HOUNSFIELD),
-        lesions=tuple(_lesion(i, plan, mask, pet) for i, (plan, mask) in enumerate(zip(plans, masks, strict=True), 1)),
+        pet_suv=phantom_volume(seed, "pet", pet, PET_GRID, Unit.SUVBW),
+        ct_hu=phantom_volume(seed, "ct", ct, CT_GRID, Unit.HOUNSFIELD),
+        lesions=tuple(
+            lesion_truth(i, plan, mask, CT_GRID, float(pet[plan.shape.mask(PET_GRID)].max()))
+            for i, (plan, mask) in enumerate(zip(plans, masks, strict=True), 1)
+        ),
         egfr=egfr,
         pdl1=pdl1,
     )
 
 
-def _streams(seed: int) -> tuple[np.random.Generator, ...]:
+def random_streams(seed: int) -> tuple[np.random.Generator, ...]:
     """Return the independent random streams of a phantom: anatomy, lesions, noise, labels."""
     return tuple(np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
 
 
-def _ct(hu: FloatVolume, rng: np.random.Generator) -> FloatVolume:
+def scan_ct(hu: FloatVolume, rng: np.random.Generator) -> FloatVolume:
     """Add lung texture and noise; whole HU, as a scanner stores them."""
     texture = ndimage.gaussian_filter(rng.standard_normal(hu.shape, dtype=np.float32), (0.5, 1.5, 1.5))
     texture *= LUNG_TEXTURE_HU / texture.std()
@@ -121,7 +124,8 @@ def _pet(activity: FloatVolume, rng: np.random.Generator) -> FloatVolume:
     return noisy
 
 
-def _volume(seed: int, role: str, voxels: FloatVolume, grid: Geometry, unit: Unit) -> Volume:
+def phantom_volume(seed: int, role: str, voxels: FloatVolume, grid: Geometry, unit: Unit) -> Volume:
+    """Return voxels as a series of the phantom: ``role`` names the series, every slice has its UID."""
     return Volume(
         voxels=voxels,
         geometry=grid,
@@ -132,13 +136,14 @@ def _volume(seed: int, role: str, voxels: FloatVolume, grid: Geometry, unit: Uni
     )
 
 
-def _lesion(number: int, plan: LesionPlan, mask: Mask, pet: FloatVolume) -> PhantomLesion:
+def lesion_truth(number: int, plan: LesionPlan, mask: Mask, grid: Geometry, suv_max: float) -> PhantomLesion:
+    """Return a lesion as it was drawn on the CT's ``grid``, with the highest SUVbw measured in it."""
     x, y, z = (float(v) for v in plan.shape.centre_mm)
     return PhantomLesion(
         label=f"Lesion {number}",
         mask=mask,
         centre_mm=(x, y, z),
         diameter_mm=plan.diameter_mm,
-        volume_ml=float(np.count_nonzero(mask)) * CT_GRID.voxel_ml,
-        suv_max=float(pet[plan.shape.mask(PET_GRID)].max()),
+        volume_ml=float(np.count_nonzero(mask)) * grid.voxel_ml,
+        suv_max=suv_max,
     )

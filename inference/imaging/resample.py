@@ -46,7 +46,7 @@ def mask_onto(mask: Mask, source: Geometry, target: Geometry) -> Mask:
         return carried
     held = bounding_box(mask)
     part = cropped(source, held)
-    box = _box_around(part, target)
+    box = box_around(part, target)
     if all(s.stop > s.start for s in box):
         image = image_of(mask[held].astype(np.uint8), part)
         carried[box] = _resampled(image, cropped(target, box), Interpolation.NEAREST, 0).astype(np.bool_)
@@ -82,13 +82,13 @@ def bounding_box(mask: Mask, margin: int = 0) -> Box:
     return bounds[0], bounds[1], bounds[2]
 
 
-def _box_around(part: Geometry, target: Geometry) -> Box:
-    """Return the box of ``target`` voxels that can lie within half a voxel of the grid ``part``."""
+def box_around(part: Geometry, target: Geometry, margin: int = 0) -> Box:
+    """Return the box of ``target`` voxels that can lie within half a voxel of the grid ``part``, ``margin`` voxels wider."""
     ends = [(-0.5, n - 0.5) for n in reversed(part.shape)]  # x, y, z
     corners = np.array([(x, y, z, 1.0) for x, y, z in product(*ends)])
     indices = (np.linalg.inv(target.index_to_mm) @ part.index_to_mm @ corners.T)[2::-1]  # z, y, x
-    low = np.clip(np.floor(indices.min(axis=1)), 0, target.shape).astype(int)
-    high = np.clip(np.ceil(indices.max(axis=1)) + 1, 0, target.shape).astype(int)
+    low = np.clip(np.floor(indices.min(axis=1)) - margin, 0, target.shape).astype(int)
+    high = np.clip(np.ceil(indices.max(axis=1)) + 1 + margin, 0, target.shape).astype(int)
     z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     return z, y, x
 

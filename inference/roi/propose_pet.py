@@ -1,68 +1,60 @@
 """Propose lung lesions on FDG PET/CT, for a study without a stored ROI. Pure.
 
-Hot regions are grown from local maxima at rising thresholds until enough of the region lies in the closed lung field, and
-kept when they touch aerated lung and are made of tissue. All of it on a grid of 4 mm cubes in PET space.
+Hot regions are grown from local maxima at rising thresholds until enough of the region lies in the closed lung field, kept
+when they touch aerated lung and are made of tissue, joined where they touch, and outlined anew in cubes of 2 mm.
 
-A proposal is no segmentation by a reader: it is marked as proposed wherever it appears. What it finds and misses is
-measured on phantoms (``tests/inference/roi/test_propose_pet.py``), which are easier than patients.
+A proposal is no segmentation by a reader: it is marked as proposed wherever it appears. What it finds, misses and invents is
+measured on phantoms, which are easier than patients (``python -m benchmarks.proposals``, docs/proposed-regions.md).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode
-from egfr_dls.volume import FloatVolume, Geometry, Mask, Unit, Volume
-from inference.imaging.lung_field import distance_to, find_lung_field
-from inference.imaging.resample import Interpolation, bounding_box, cropped, isotropic, mask_onto, volume_onto
-
-GRID_MM = 4.0
-VOXEL_ML = GRID_MM**3 / 1000.0
-FRACTIONS = (0.41, 0.51, 0.61, 0.71)  # of the seed's SUV; 41 % is the EANM contour
-SEED_SUV = 2.5
-LEAST_SUV = 1.0
-BACKGROUND_HU = -600.0  # aerated lung that gives the background uptake
-TISSUE_HU = -400.0
-SEEDS_WITHIN = 2.0  # voxels (8 mm) of the closed lung field
-CUT_BEYOND = 4.0  # voxels (16 mm): a mediastinal mass reaches beyond the closed field, a leak further
-SCENE_MARGIN = 6  # voxels about the field that are looked at; a leak that long is no lesion
-CONTACT_WITHIN = 2.0  # voxels of aerated lung
-FIELD_SHARE = 0.30  # of a region's voxels in the closed lung field
-CONTACT_SHARE = 0.15  # of its surface voxels near aerated lung
-TISSUE_SHARE = 0.30  # of its voxels that are tissue on CT
-LEAST_ML = 0.4
-MOST_OVERLAP = 0.30  # with regions found before
-KEEP = 5
-
-_sitk: Any = SimpleITK  # its functions carry no types
+from egfr_dls.volume import Geometry, Mask, Unit, Volume
+from inference.imaging.resample import bounding_box, mask_onto
+from inference.roi.lesion_signs import read_signs, unlike_a_lesion
+from inference.roi.outline import outline
+from inference.roi.pet_scene import PetScene
+from inference.roi.proposal_rules import (
+    CONTACT_SHARE,
+    KEEP,
+    MOST_OVERLAP,
+    SEED_SUV,
+    SEED_SUV_IN_LUNG,
+    TISSUE_HU,
+    TISSUE_SHARE,
+    VOXEL_ML,
+    Rejection,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class ProposedRoi:
     """A proposed lesion.
 
-    ``mask`` is bool ``[z, y, x]`` on ``geometry`` (4 mm cubes in PET space). ``fraction`` of ``seed_suv`` (g/ml) is the
-    threshold it was grown at; ``tlg_g`` = mean SUV x ml on this grid ranks the proposals; ``parts`` counts the hot spots
-    that were joined into it.
+    ``mask`` is bool ``[z, y, x]`` on ``geometry`` (cubes of 2 mm about it). It was found at ``fraction`` of ``seed_suv``
+    (g/ml) and outlined at ``threshold_suv``; ``tlg_g`` = mean SUV x ml ranks the proposals; ``parts`` counts the hot
+    spots that were joined into it; ``hazy``: it fades out as an infiltrate does, and was all there was to propose.
     """
 
     mask: Mask
     geometry: Geometry
     fraction: float
     seed_suv: float
+    threshold_suv: float
     field_share: float
     volume_ml: float
     tlg_g: float
     parts: int = 1
+    hazy: bool = False
 
     def on(self, target: Geometry) -> Mask:
         """Return the mask on another grid, by nearest neighbour."""
@@ -72,17 +64,40 @@ class ProposedRoi:
     def description(self) -> str:
         """How it was found, for the report."""
         joined = f", joined from {self.parts} hot spots that touch" if self.parts > 1 else ""
-        return f"PET above {self.fraction:.0%} of SUV {self.seed_suv:.1f} in the lung field{joined}"
+        fading = ", fading out as an infiltrate does" if self.hazy else ""
+        return (
+            f"PET above {self.fraction:.0%} of SUV {self.seed_suv:.1f} in the lung field{joined}, "
+            f"outlined at SUV {self.threshold_suv:.1f} and by the tissue on CT{fading}"
+        )
 
 
-class Rejection(StrEnum):
-    """Why a hot spot is not proposed."""
+@dataclass(frozen=True)
+class PassedOver:
+    """A hot spot that is not proposed: where (LPS x, y, z in mm), its SUV (g/ml) and why."""
 
-    OUTSIDE_FIELD = "mostly outside the lung field"
-    NO_CONTACT = "not beside aerated lung"
-    NO_TISSUE = "not tissue on CT"
-    TOO_SMALL = f"smaller than {LEAST_ML} ml"
-    COUNTED_BEFORE = "part of another"
+    position_mm: tuple[float, float, float]
+    suv: float
+    reason: Rejection
+
+
+@dataclass(frozen=True, eq=False)
+class LesionSearch:
+    """What a search found, the lesion of highest TLG first, and what it passed over."""
+
+    proposals: tuple[ProposedRoi, ...]
+    passed_over: tuple[PassedOver, ...]
+    lungs_ml: float
+    highest_suv: float  # in and beside the lungs
+
+
+@dataclass(frozen=True, eq=False)
+class _Region:
+    """A hot region on the search grid."""
+
+    mask: Mask
+    fraction: float
+    seed_suv: float
+    parts: int = 1
 
 
 def propose_lesions(pet_suv: Volume, ct: Volume) -> tuple[ProposedRoi, ...]:
@@ -100,167 +115,139 @@ def propose_lesions(pet_suv: Volume, ct: Volume) -> tuple[ProposedRoi, ...]:
     StudyRefusedError
         ``NO_LUNG_FIELD``; ``NO_ROI`` with what was seen
     """
+    search = search_lesions(pet_suv, ct)
+    if not search.proposals:
+        raise StudyRefusedError(RefusalCode.NO_ROI, _nothing_found(search))
+    return search.proposals[:KEEP]
+
+
+def search_lesions(pet_suv: Volume, ct: Volume) -> LesionSearch:
+    """Return everything that could be proposed and what was passed over; arguments and refusals as ``propose_lesions``."""
     if pet_suv.unit is not Unit.SUVBW:
         raise ValueError(f"lesions are proposed on SUVbw, not on {pet_suv.unit}")
-    scene = _Scene.of(pet_suv, ct)
-    seeds = scene.seeds()
-    found: list[ProposedRoi] = []
-    rejected: Counter[Rejection] = Counter()
+    scene = PetScene.of(pet_suv, ct)
+    regions: list[_Region] = []
+    passed_over: list[PassedOver] = []
     used = np.zeros(scene.suv.shape, dtype=np.bool_)
-    for seed in seeds:
+    for seed in scene.seeds():
         if used[seed]:
             continue
-        region = scene.grow(seed, used)
+        region = _region(scene, seed, used)
         if isinstance(region, Rejection):
-            rejected[region] += 1
+            passed_over.append(_passed_over(scene, seed, region))
             continue
         used |= region.mask
-        found = scene.joined(found, region)
-    if not found:
-        raise StudyRefusedError(RefusalCode.NO_ROI, scene.nothing_found(seeds, rejected))
-    return tuple(sorted(found, key=lambda roi: -roi.tlg_g)[:KEEP])
+        regions = _joined(scene, regions, region)
+    proposals: list[ProposedRoi] = []
+    for region, judged in _solid_first([(r, _judged(scene, r, used, pet_suv, ct)) for r in regions]):
+        if isinstance(judged, Rejection):
+            passed_over.append(_passed_over(scene, _hottest(scene, region), judged))
+        else:
+            proposals.append(judged)
+    return LesionSearch(
+        proposals=tuple(sorted(proposals, key=lambda roi: -roi.tlg_g)),
+        passed_over=tuple(passed_over),
+        lungs_ml=float(np.count_nonzero(scene.lungs)) * VOXEL_ML,
+        highest_suv=float(scene.suv[scene.near_field].max()),
+    )
 
 
-Seed = tuple[int, int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class _Scene:
-    """What the search looks at, ``[z, y, x]`` on the 4 mm grid about the lungs."""
-
-    geometry: Geometry
-    suv: FloatVolume
-    hu: FloatVolume
-    image: Any  # SimpleITK image of ``suv``, for flood fills
-    lungs: Mask
-    closed: Mask
-    near_field: Mask
-    cut: Mask
-    near_lung: Mask
-    floor_suv: float
-
-    @staticmethod
-    def of(pet: Volume, ct: Volume) -> _Scene:
-        whole = isotropic(pet.geometry, GRID_MM)
-        suv = volume_onto(pet.voxels, pet.geometry, whole, Interpolation.LINEAR)
-        hu = volume_onto(ct.voxels, ct.geometry, whole, Interpolation.LINEAR, outside=-1000.0)
-        field = find_lung_field(hu, GRID_MM)
-        box = bounding_box(field.closed, SCENE_MARGIN)  # the rest of the body only costs time
-        suv, hu, lungs, closed = suv[box], hu[box], field.lungs[box], field.closed[box]
-        to_field = distance_to(closed, SCENE_MARGIN)
-        background = suv[lungs & (hu < BACKGROUND_HU)]
-        median = float(np.median(background)) if background.size else 0.0
-        robust_sd = 1.4826 * float(np.median(np.abs(background - median))) if background.size else 0.0
-        return _Scene(
-            geometry=cropped(whole, box),
-            suv=suv,
-            hu=hu,
-            image=_sitk.GetImageFromArray(suv),
-            lungs=lungs,
-            closed=closed,
-            near_field=to_field <= SEEDS_WITHIN,
-            cut=to_field <= CUT_BEYOND,
-            near_lung=distance_to(lungs, SCENE_MARGIN) <= CONTACT_WITHIN,
-            floor_suv=max(median + 3.0 * robust_sd, LEAST_SUV),
-        )
-
-    def seeds(self) -> list[Seed]:
-        """Return the local maxima of the smoothed PET in and near the lung field, hottest first.
-
-        Maxima of the field alone: a mass whose hottest point lies beyond the field has its seed on the border.
-        """
-        inside = self.near_field
-        smooth = np.where(inside, ndimage.gaussian_filter(self.suv, 1.0), -np.inf)
-        hottest = ndimage.maximum_filter(self.suv, 5)
-        peaks = np.argwhere(inside & (smooth == ndimage.maximum_filter(smooth, 5)) & (hottest >= SEED_SUV))
-        order = np.argsort(-smooth[tuple(peaks.T)], kind="stable")
-        return [(int(z), int(y), int(x)) for z, y, x in peaks[order]]
-
-    def grow(self, seed: Seed, used: Mask) -> ProposedRoi | Rejection:
-        """Return the lesion of this seed, without voxels used before."""
-        top, seed_suv = self._hottest_near(seed)
-        for fraction in FRACTIONS:
-            region = self._above(max(fraction * seed_suv, self.floor_suv), top)
-            if self._field_share(region) >= FIELD_SHARE:
-                return self._judged(region, used, fraction, seed_suv)
+def _region(scene: PetScene, seed: tuple[int, int, int], used: Mask) -> _Region | Rejection:
+    """Return the plausible region of a seed, without voxels used before."""
+    grown = scene.grow(seed)
+    if grown is None:
         return Rejection.OUTSIDE_FIELD
-
-    def joined(self, found: list[ProposedRoi], region: ProposedRoi) -> list[ProposedRoi]:
-        """Add a region; the ones that it touches become one lesion with it where that is still plausible."""
-        around = _box_mask_dilated(region.mask)
-        for other in found:
-            if (other.mask & around).any():
-                union = other.mask | region.mask
-                if self._implausible(union) is None:
-                    hotter = max(other, region, key=lambda r: r.seed_suv)
-                    whole = self._proposed(union, hotter.fraction, hotter.seed_suv)
-                    rest = [roi for roi in found if roi is not other]
-                    return self.joined(rest, replace(whole, parts=other.parts + region.parts))
-        return [*found, region]
-
-    def nothing_found(self, seeds: list[Seed], rejected: Counter[Rejection]) -> str:
-        """Say what was seen where no lesion is proposed."""
-        lungs_ml = float(self.lungs.sum()) * VOXEL_ML
-        highest = float(self.suv[self.near_field].max())
-        reasons = "; ".join(f"{count} {reason}" for reason, count in rejected.items())
-        hot_spots = f"{len(seeds)} hot spots ({reasons})" if seeds else "no hot spot"
-        return (
-            f"no stored ROI, and no lesion to propose: lungs of {lungs_ml:.0f} ml, highest SUV in and beside them "
-            f"{highest:.2f}, {hot_spots} at or above SUV {SEED_SUV:g}; send a SEG or RTSTRUCT of the tumour"
-        )
-
-    def _hottest_near(self, seed: Seed) -> tuple[Seed, float]:
-        box = tuple(slice(max(i - 2, 0), i + 3) for i in seed)
-        part = self.suv[box]
-        z, y, x = (int(i) + s.start for i, s in zip(np.unravel_index(part.argmax(), part.shape), box, strict=True))
-        return (z, y, x), float(self.suv[z, y, x])
-
-    def _above(self, suv: float, seed: Seed) -> Mask:
-        """Return the 6-connected component at or above a SUV that holds the seed; empty where the seed is below."""
-        region = _sitk.ConnectedThreshold(self.image, [seed[::-1]], suv, float(np.finfo(np.float32).max))
-        return np.asarray(_sitk.GetArrayViewFromImage(region)).astype(np.bool_)
-
-    def _field_share(self, region: Mask) -> float:
-        voxels = np.count_nonzero(region)
-        return float(np.count_nonzero(region & self.closed) / voxels) if voxels else 0.0
-
-    def _judged(self, region: Mask, used: Mask, fraction: float, seed_suv: float) -> ProposedRoi | Rejection:
-        if (reason := self._implausible(region)) is not None:
-            return reason
-        whole = _holes_filled(region & self.cut)
-        voxels = np.count_nonzero(whole)
-        if voxels * VOXEL_ML < LEAST_ML:
-            return Rejection.TOO_SMALL
-        if np.count_nonzero(whole & used) > MOST_OVERLAP * voxels:
-            return Rejection.COUNTED_BEFORE
-        return self._proposed(whole & ~used, fraction, seed_suv)
-
-    def _implausible(self, region: Mask) -> Rejection | None:
-        """Tell why a region is no lesion of the lung, by its place and by what CT shows there."""
-        box = bounding_box(region, 1)
-        part = region[box]
-        surface = part & ~ndimage.binary_erosion(part)
-        if np.count_nonzero(surface & self.near_lung[box]) < CONTACT_SHARE * np.count_nonzero(surface):
-            return Rejection.NO_CONTACT
-        if np.count_nonzero(self.hu[region] > TISSUE_HU) < TISSUE_SHARE * np.count_nonzero(region):
-            return Rejection.NO_TISSUE
-        return None
-
-    def _proposed(self, mask: Mask, fraction: float, seed_suv: float) -> ProposedRoi:
-        mask.setflags(write=False)
-        volume_ml = float(np.count_nonzero(mask)) * VOXEL_ML
-        return ProposedRoi(
-            mask=mask,
-            geometry=self.geometry,
-            fraction=fraction,
-            seed_suv=seed_suv,
-            field_share=self._field_share(mask),
-            volume_ml=volume_ml,
-            tlg_g=float(self.suv[mask].mean(dtype=np.float64)) * volume_ml,
-        )
+    region, fraction, seed_suv = grown
+    if (reason := _implausible(scene, region)) is not None:
+        return reason
+    whole = _holes_filled(region & scene.cut)
+    voxels = np.count_nonzero(whole)
+    if np.count_nonzero(whole & used) > MOST_OVERLAP * voxels:
+        return Rejection.COUNTED_BEFORE
+    return _Region(whole & ~used, fraction, seed_suv)
 
 
-def _box_mask_dilated(mask: Mask) -> Mask:
+def _joined(scene: PetScene, regions: list[_Region], region: _Region) -> list[_Region]:
+    """Add a region; the ones that it touches become one lesion with it where that is still plausible."""
+    around = _with_neighbours(region.mask)
+    for other in regions:
+        union = other.mask | region.mask
+        if (other.mask & around).any() and _implausible(scene, union) is None:
+            hotter = max(other, region, key=lambda r: r.seed_suv)
+            rest = [r for r in regions if r is not other]
+            return _joined(scene, rest, replace(hotter, mask=union, parts=other.parts + region.parts))
+    return [*regions, region]
+
+
+def _implausible(scene: PetScene, region: Mask) -> Rejection | None:
+    """Tell why a region is no lesion of the lung, by its place and by what CT shows there."""
+    box = bounding_box(region, 1)
+    part = region[box]
+    surface = part & ~ndimage.binary_erosion(part)
+    if np.count_nonzero(surface & scene.near_lung[box]) < CONTACT_SHARE * np.count_nonzero(surface):
+        return Rejection.NO_CONTACT
+    if np.count_nonzero(scene.hu[region] > TISSUE_HU) < TISSUE_SHARE * np.count_nonzero(region):
+        return Rejection.NO_TISSUE
+    return None
+
+
+def _judged(scene: PetScene, region: _Region, used: Mask, pet_suv: Volume, ct: Volume) -> ProposedRoi | Rejection:
+    """Outline a region and tell what it is."""
+    drawn = outline(region.mask, used & ~region.mask, scene.geometry, pet_suv, ct)
+    signs = read_signs(drawn)
+    if (reason := unlike_a_lesion(signs, region.seed_suv)) is not None:
+        return reason
+    drawn.mask.setflags(write=False)
+    return ProposedRoi(
+        mask=drawn.mask,
+        geometry=drawn.geometry,
+        fraction=region.fraction,
+        seed_suv=region.seed_suv,
+        threshold_suv=drawn.threshold_suv,
+        field_share=scene.field_share(region.mask),
+        volume_ml=signs.volume_ml,
+        tlg_g=float(drawn.suv[drawn.mask].mean(dtype=np.float64)) * signs.volume_ml,
+        parts=region.parts,
+        hazy=signs.hazy,
+    )
+
+
+_Judged = tuple[_Region, ProposedRoi | Rejection]
+
+
+def _solid_first(judged: list[_Judged]) -> list[_Judged]:
+    """Pass over what looks like an infiltrate where there is a solid lesion; alone, it may be a subsolid tumour."""
+    if not any(isinstance(found, ProposedRoi) and not found.hazy for _, found in judged):
+        return judged
+    return [
+        (region, Rejection.HAZY if isinstance(found, ProposedRoi) and found.hazy else found) for region, found in judged
+    ]
+
+
+def _hottest(scene: PetScene, region: _Region) -> tuple[int, ...]:
+    where = np.unravel_index(np.where(region.mask, scene.suv, 0.0).argmax(), scene.suv.shape)
+    return tuple(int(i) for i in where)
+
+
+def _passed_over(scene: PetScene, where: tuple[int, ...], reason: Rejection) -> PassedOver:
+    z, y, x = where
+    position = scene.geometry.index_to_mm @ np.array([x, y, z, 1.0])
+    return PassedOver((float(position[0]), float(position[1]), float(position[2])), float(scene.suv[where]), reason)
+
+
+def _nothing_found(search: LesionSearch) -> str:
+    """Say what was seen where no lesion is proposed."""
+    reasons = Counter(passed.reason for passed in search.passed_over)
+    listed = "; ".join(f"{count} {reason}" for reason, count in reasons.items())
+    hot_spots = f"{len(search.passed_over)} hot spots ({listed})" if listed else "no hot spot"
+    return (
+        f"no stored ROI, and no lesion to propose: lungs of {search.lungs_ml:.0f} ml, highest SUV in and beside them "
+        f"{search.highest_suv:.2f}, {hot_spots} at or above SUV {SEED_SUV:g} ({SEED_SUV_IN_LUNG:g} in the lung); "
+        "send a SEG or RTSTRUCT of the tumour"
+    )
+
+
+def _with_neighbours(mask: Mask) -> Mask:
     """Return the mask and its face neighbours."""
     grown = np.zeros_like(mask)
     box = bounding_box(mask, 1)

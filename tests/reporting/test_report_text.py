@@ -9,7 +9,7 @@ import pytest
 from egfr_dls.findings import PatientFinding, PriorFinding
 from egfr_dls.refusals import Remark
 from egfr_dls.study import Pathway, RoiSource
-from inference.roi.propose_pet import GRID_MM
+from inference.roi.proposal_rules import GRID_MM
 from reporting import wording
 from reporting.printed_scores import EgfrStatus, egfr_status
 from reporting.report_text import COLUMNS, report_text
