@@ -62,6 +62,14 @@ def _misfits(destination: Destination, accepted: Collection[str]) -> frozenset[s
     return frozenset({*SR_CLASSES, SegmentationStorage, *pages} - {*accepted})
 
 
+def has_another(tx: Tx, findings_id: int, destination: Destination, report_uid: str) -> bool:
+    """Whether a destination has these findings as another report than this: it gets no second one.
+
+    Built once more, after an update of the product or for a destination that takes something else now, it may be another.
+    """
+    return not acceptance.reports_owed(tx, findings_id, destination.name) <= {report_uid}
+
+
 def enqueue_anew(tx: Tx, findings_id: int, study_instance_uid: str, now: float) -> None:
     """Have the objects of a report built once more; those that are there already stay as they are."""
     payload = {"findings_id": findings_id}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -28,7 +28,7 @@ from egfr_dls.store import Store, open_store
 from egfr_dls.study import SpoolRef
 from egfr_dls.telemetry import get_logger
 from egfr_dls.uids import OBJECT_KINDS, series_uid
-from reporting.acceptance import enqueue_anew, variant_of
+from reporting.acceptance import enqueue_anew, has_another, variant_of
 from reporting.build import ReportObject, build_pictures, build_reports, prepare, required_headers, to_bytes
 from reporting.context import Predecessor, ReportContext, ReportOptions, Revision
 from reporting.send import Sender
@@ -38,6 +38,14 @@ from reporting.variants import Variant
 Kept: TypeAlias = tuple[
     BuiltObject, tuple[Variant, ...]
 ]  # an object whose bytes are kept, and the variants it belongs to
+
+
+@dataclass(frozen=True)
+class _Built:
+    """What a job builds for a destination: its variant, and the SOP Instance UID of its report."""
+
+    variant: Variant
+    report: str
 
 
 class ReportHandler:
@@ -67,16 +75,17 @@ class ReportHandler:
             context = self._context(row, found, variants)
             reports = build_reports(context)
             kept = [self._keep(made, row.content_at) for made in reports]
+            built = {name: _Built(variant, _report_of(reports, variant)) for name, variant in variants.items()}
             with self._store.ledger.begin() as tx:
                 jobs.heartbeat(tx, job, self._clock())  # what is sent has to be this job's
-                self._write(tx, row, found, kept, variants)
+                self._write(tx, row, found, kept, built)
             for destination in self._kept_from(found):
                 get_logger().error("delivery_parked", study_key=key, destination=destination, reason=DEMONSTRATION)
             get_logger().info("report_built", count=len(kept), revision=row.revision, seconds=_since(started))
             started = time.perf_counter()
             pictures = [self._keep(made, row.content_at) for made in build_pictures(context, reports)]
             get_logger().info("pictures_built", count=len(pictures), seconds=_since(started))
-        return lambda tx: self._write(tx, row, found, pictures, variants)
+        return lambda tx: self._write(tx, row, found, pictures, built)
 
     def _variants(self) -> dict[str, Variant]:
         """Return what is built for each destination, by its name."""
@@ -135,13 +144,15 @@ class ReportHandler:
         return kept, made.variants
 
     def _write(
-        self, tx: Tx, row: Row[Any], found: StudyFindings, kept: Sequence[Kept], variants: Mapping[str, Variant]
+        self, tx: Tx, row: Row[Any], found: StudyFindings, kept: Sequence[Kept], built: Mapping[str, _Built]
     ) -> None:
         """Enter the objects, and queue for each destination those of its variant."""
         results.add_objects(tx, row.id, row.study_instance_uid, [made for made, _ in kept])
         kept_from = self._kept_from(found)
         for destination in self._settings.destinations:
-            variant = variants[destination.name]
+            variant = built[destination.name].variant
+            if has_another(tx, row.id, destination, built[destination.name].report):
+                continue
             if variant_of(tx, destination) != variant:  # it has just shown that it takes something else
                 enqueue_anew(tx, row.id, row.study_instance_uid, self._clock())
                 continue
@@ -188,6 +199,10 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
             stop.set()
             for thread in senders:
                 thread.join()
+
+
+def _report_of(reports: Iterable[ReportObject], variant: Variant) -> str:
+    return next(made.sop_instance_uid for made in reports if made.kind == "report" and variant in made.variants)
 
 
 def _since(started: float) -> float:

@@ -29,6 +29,20 @@ def record(tx: Tx, destination_name: str, accepted: Collection[str], now: float)
     )
 
 
+def reports_owed(tx: Tx, findings_id: int, destination_name: str) -> frozenset[str]:
+    """Return the reports of these findings that a destination has or is to get, by SOP Instance UID."""
+    rows = tx.scalars(
+        select(delivery.c.sop_instance_uid)
+        .join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        .where(
+            built_object.c.findings_id == findings_id,
+            built_object.c.kind == "report",
+            delivery.c.destination == destination_name,
+        )
+    )
+    return frozenset(rows)
+
+
 def take_back(tx: Tx, destination_name: str, classes: Collection[str]) -> list[tuple[int, str]]:
     """Owe the destination no longer what waits of a report that is of these classes in part.
 

@@ -259,6 +259,22 @@ def test_destination_that_changes_while_a_report_is_built_gets_it_built_anew(
     assert queued == {("roi", SegmentationStorage), ("report", SR_CLASSES[1])}
 
 
+def test_destination_that_has_its_report_gets_no_second_one(make: Any) -> None:
+    """Findings are built anew for another destination, and this one would take another class meanwhile."""
+    bench = make(reporting={"pages": True}, destinations=[HERE, AWAY])
+    row = bench.findings(found())
+    bench.report()
+    with bench.store.ledger.begin() as tx:
+        acceptance.record(tx, "here", {*PROBED_CLASSES} - {SR_CLASSES[0]}, NOW)
+        jobs.enqueue(tx, "report", "again", STUDY_UID, {"findings_id": row}, NOW)
+    before = bench.deliveries()
+    bench.report()
+    assert bench.deliveries() == before
+    with bench.store.ledger.read() as tx:
+        sent = [(d.destination, d.sop_class_uid) for d in deliveries.of_study(tx, STUDY_UID) if d.kind == "report"]
+    assert sorted(sent) == [("away", SR_CLASSES[0]), ("here", SR_CLASSES[0])]
+
+
 def test_revision_names_the_report_that_its_destination_has(make: Any) -> None:
     old = {**AWAY, "name": "old", "sr_class": "enhanced"}
     bench = make(destinations=[HERE, old])
