@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from training_export.convert import convert
-from training_export.golden import run_network
+from training_export.golden import CpuNetwork
 
 PARITY = 1e-6
 FOLDER = Path(os.environ.get("SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "keras_213"
@@ -43,7 +43,7 @@ def measured(path: Path) -> Row:
     if reference.exists():
         with np.load(reference, allow_pickle=False) as arrays:
             image = np.ascontiguousarray(arrays["x"].transpose(0, 3, 1, 2), np.float32)
-            prob = run_network(converted.network, converted.input_names, image)["prob"]
+            prob = CpuNetwork(converted.network, converted.input_names).run(image)["prob"]
             difference = float(np.abs(prob.astype(np.float64) - arrays["y"]).max())
     grid = converted.class_map.grid if converted.class_map else None
     version = converted.source["keras_version"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from inference.engine.contract import ROW_SUM_TOLERANCE
 from training_export.class_map import ClassMap, with_class_map
-from training_export.golden import Golden, golden_values, run_network
+from training_export.golden import CpuNetwork, Golden, golden_values
 from training_export.import_limits import MAX_FILE_BYTES
 from training_export.keras_import.container import read_keras_file
 from training_export.keras_import.translate import translate
@@ -102,8 +102,9 @@ def _read(path: Path) -> tuple[onnx.ModelProto, dict[str, str]]:
 def _computed(network: bytes, names: tuple[str, ...], shape: Shape) -> Golden:
     """Run the golden images together and one by one, and hold the answers against what probabilities are."""
     try:
-        golden = golden_values(network, names, shape)
-        single = [run_network(network, names, image[None])["prob"] for image in golden.arrays["image"]]
+        session = CpuNetwork(network, names)
+        golden = golden_values(session, shape)
+        single = [session.run(image[None])["prob"] for image in golden.arrays["image"]]
     except Exception as error:  # onnxruntime raises a dozen unrelated classes for a network that it cannot run
         raise NetworkRefusedError(
             Reason.NOT_SUPPORTED, f"onnxruntime cannot run the network on eight images: {str(error)[:400]}"

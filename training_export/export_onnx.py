@@ -10,7 +10,7 @@ import onnx
 import torch
 
 from inference.models.manifest import ModelPackage, Preprocessing
-from training_export.golden import golden_values
+from training_export.golden import CpuNetwork, golden_values
 from training_export.networks import ServedNetwork, SmallResidualNetwork
 from training_export.package_writer import write_package
 
@@ -37,7 +37,7 @@ def export_package(network: SmallResidualNetwork, facts: PackageFacts, folder: P
     recipe = facts.preprocessing
     data, names = to_onnx(network, recipe), input_names(recipe)
     shape = (3 // len(names), recipe.size, recipe.size)
-    golden = golden_values(data, names, shape)
+    golden = golden_values(CpuNetwork(data, names), shape)
     if golden.saturated:
         raise ValueError("every golden output is saturated at every scale; a golden test on these could not fail")
     manifest = {

@@ -25,33 +25,39 @@ class Golden:
     saturated: bool
 
 
-def golden_values(network: bytes, names: Sequence[str], shape: Shape) -> Golden:
-    """Return golden values of a network with these inputs, each of ``shape`` (channels, rows, columns).
+class CpuNetwork:
+    """A network in a plain session; its inputs are given joined along the channels."""
+
+    def __init__(self, network: bytes, names: Sequence[str]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only, and these are raised
+        self.names = tuple(names)
+        self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, image: Float32) -> dict[str, Float32]:
+        """Return every output by name."""
+        planes = np.split(image, len(self.names), axis=1)
+        feed = {name: np.ascontiguousarray(plane) for name, plane in zip(self.names, planes, strict=True)}
+        return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+
+
+def golden_values(network: CpuNetwork, shape: Shape) -> Golden:
+    """Return golden values of a network whose inputs are each of ``shape`` (channels, rows, columns).
 
     The images are scaled down until at least two answers are not saturated; where none of the scales does that, they stay
     as they are.
     """
     channels, rows, columns = shape
-    images = golden_inputs((channels * len(names), rows, columns))
+    images = golden_inputs((channels * len(network.names), rows, columns))
     first: dict[str, Float32] = {}
     for scale in SCALES:
         image = images * np.float32(scale)
-        values = {"image": image, **run_network(network, names, image)}
+        values = {"image": image, **network.run(image)}
         if np.count_nonzero(_between(values["prob"])) >= 2:
             return Golden(values, saturated=False)
         first = first or values
     return Golden(first, saturated=True)
-
-
-def run_network(network: bytes, names: Sequence[str], image: Float32) -> dict[str, Float32]:
-    """Return every output by name; ``image`` holds the inputs joined along the channels."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only, and these are raised
-    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-    outputs = [output.name for output in session.get_outputs()]
-    planes = np.split(image, len(names), axis=1)
-    feed = {name: np.ascontiguousarray(plane) for name, plane in zip(names, planes, strict=True)}
-    return dict(zip(outputs, session.run(outputs, feed), strict=True))
 
 
 def golden_inputs(shape: Shape) -> Float32:

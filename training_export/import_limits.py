@@ -10,5 +10,5 @@ MAX_PATH_DEPTH = 16  # groups within groups on the way to a weight
 MAX_ELEMENTS = 1 << 24  # of one tensor of one image
 
 CHILD_MEMORY_BYTES = 8 << 30  # of address space
-CHILD_CPU_SECONDS = 600
-CHILD_WALL_SECONDS = 1200.0
+CHILD_CPU_SECONDS = 120
+CHILD_WALL_SECONDS = 600.0

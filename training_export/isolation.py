@@ -85,10 +85,11 @@ def _received(folder: Path, code: int, name: str) -> Converted:
 def _crash(code: int, name: str) -> NetworkRefusedError:
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         return _limit(f"{CHILD_CPU_SECONDS} seconds of processor time, or the machine's memory")
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return NetworkRefusedError(
-        Reason.FILE_UNREADABLE, f"{name}: a library crashed on it ({how}); the file is damaged, or made to do that"
-    )
+    if code < 0:
+        how = f"a library crashed on it ({signal.Signals(-code).name}); the file is damaged, or made to do that"
+    else:
+        how = f"the reading process ended with {code} and no word; the file is damaged, or egfr-dls is not installed whole"
+    return NetworkRefusedError(Reason.FILE_UNREADABLE, f"{name}: {how}")
 
 
 def _limit(what: str) -> NetworkRefusedError:

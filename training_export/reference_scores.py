@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from egfr_dls.errors import UsageError
 from training_export.convert import Converted
-from training_export.golden import run_network
+from training_export.golden import CpuNetwork
 from training_export.network_refusal import NetworkRefusedError, Reason
 
 EXACT = 1e-5  # of scores in full precision; printed ones get half a unit of their last digit more
@@ -60,8 +60,8 @@ def compare(converted: Converted, inputs: Path, scores: Path, class_index: int) 
     """
     image = _images(converted, inputs)
     wanted, allowed = _scores(scores, len(image), converted.n_classes)
-    parts = [image[i : i + BATCH] for i in range(0, len(image), BATCH)]
-    prob = np.concatenate([run_network(converted.network, converted.input_names, part)["prob"] for part in parts])
+    session = CpuNetwork(converted.network, converted.input_names)
+    prob = np.concatenate([session.run(image[i : i + BATCH])["prob"] for i in range(0, len(image), BATCH)])
     if wanted.shape[1] == 1:
         prob = prob[:, [min(class_index, converted.n_classes - 1)]]
     difference = np.abs(prob.astype(np.float64) - wanted).max(axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from training_export.golden import run_network
+from training_export.golden import CpuNetwork
 
 
 def run_model(model: onnx.ModelProto, *images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
@@ -16,4 +16,4 @@ def run_model(model: onnx.ModelProto, *images: NDArray[Any]) -> dict[str, NDArra
     onnx.checker.check_model(model, full_check=True)
     names = [value.name for value in model.graph.input]
     joined = np.concatenate(images, axis=3).transpose(0, 3, 1, 2)
-    return run_network(model.SerializeToString(), names, np.ascontiguousarray(joined, np.float32))
+    return CpuNetwork(model.SerializeToString(), names).run(np.ascontiguousarray(joined, np.float32))

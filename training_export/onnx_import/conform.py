@@ -32,9 +32,7 @@ def conform(model: onnx.ModelProto) -> onnx.ModelProto:
     layouts = [_layout(value) for value in inputs]
     names = input_names([shape for shape, _ in layouts])
     output = _output(model)
-    graph = helper.make_graph(
-        [], "network", [], [helper.make_tensor_value_info("prob", TensorProto.FLOAT, ["N", None])]
-    )
+    graph = helper.make_graph([], "network", [], [helper.make_tensor_value_info("prob", TensorProto.FLOAT, None)])
     table = {"": "", output: "prob"}
     for value, name, (shape, channels_last) in zip(inputs, names, layouts, strict=True):
         graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]))
@@ -122,7 +120,7 @@ def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         raise NetworkRefusedError(
             Reason.NOT_SUPPORTED, f"the output is {list(prob)}; needed: [N, classes], the number of classes stated"
         )
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = prob[1]
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("prob", TensorProto.FLOAT, ["N", prob[1]]))
     return model
 
 

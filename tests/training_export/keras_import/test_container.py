@@ -148,9 +148,7 @@ def test_weights_that_are_no_plain_array_are_refused(path: Path, kind: str) -> N
     assert "kernel:0" in error.message or reason is Reason.FILE_UNREADABLE
 
 
-@pytest.mark.parametrize(
-    "name", ["/model_weights/dense_4/kernel:0", "../kernel:0", "a//b", ".", "", "x/" * 40 + "y"]
-)
+@pytest.mark.parametrize("name", ["/model_weights/dense_4/kernel:0", "../kernel:0", "a//b", ".", "", "x/" * 40 + "y"])
 def test_names_that_are_paths_are_refused(path: Path, name: str) -> None:
     """A weight's name leads downwards, step by step."""
     with h5py.File(path, "a") as file:
