@@ -27,7 +27,7 @@ from reporting.context import ReportContext
 from reporting.header import stamp
 from reporting.identity import kind_series_uid
 from reporting.image_library import concept
-from reporting.page_content import map_scale
+from reporting.page_slices import map_scale
 from reporting.seg import BODY_PART, own_dimension_uid, slice_position_mm, with_thickness
 
 KIND = "map"

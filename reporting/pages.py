@@ -18,8 +18,9 @@ from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, Seconda
 from egfr_dls import PRODUCT_NAME, codes
 from reporting.context import ReportContext
 from reporting.header import code_item, stamp
-from reporting.page_content import Page, pages
+from reporting.page_content import Page
 from reporting.page_drawing import HEIGHT, WIDTH, draw
+from reporting.page_set import pages
 from reporting.refusal_sr import considered_images
 from reporting.seg import BODY_PART
 

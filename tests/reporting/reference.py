@@ -15,8 +15,8 @@ from PIL import Image
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from reporting.page_content import pages
 from reporting.page_drawing import draw
+from reporting.page_set import pages
 from reporting.variants import Variant
 from tests.reporting.report_cases import Case, demonstration, refused, scored, two_lesions
 

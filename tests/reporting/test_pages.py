@@ -16,20 +16,11 @@ from egfr_dls.findings import PatientFinding
 from egfr_dls.refusals import Remark
 from inference.biomarkers.pet_ct_egfr.pathway import CAVEATS
 from reporting.build import to_bytes
-from reporting.page_content import (
-    MAX_SLICE_PAGES,
-    Line,
-    Page,
-    ScoreBar,
-    Tone,
-    key_slices,
-    map_scale,
-    pages,
-    pet_range,
-    scored_slices,
-)
+from reporting.page_content import Line, Page, ScoreBar, Tone
 from reporting.page_drawing import CUT, HEIGHT, WIDTH, draw, marks
 from reporting.page_marks import Words
+from reporting.page_set import pages
+from reporting.page_slices import MAX_SLICE_PAGES, key_slices, map_scale, pet_range, scored_slices
 from reporting.page_text import printable, word_width, wrapped
 from reporting.pages import pages_png
 from tests.builders import STUDY_UID
@@ -87,6 +78,14 @@ def test_a_slice_page_gives_its_score_position_and_number() -> None:
     words = said(pages(scored().context)[2])
     for expected in ("slice 2 of 3", "0.7304", "Position 16.0 mm", "3 of 3 slices shown", "not diagnostic"):
         assert expected in words
+
+
+def test_a_slice_page_says_whose_region_nobody_has_confirmed() -> None:
+    case = stored_seg()
+    unseen = case.but(lesions=tuple(replace(lesion, confirmed=False) for lesion in case.findings.lesions))
+    assert "Region of interest: stored SEG, NOT confirmed by a person." in said(pages(unseen.context)[1])
+    assert "Region of interest: proposed, NOT confirmed by a person." in said(pages(scored().context)[1])
+    assert "NOT confirmed" not in said(pages(case.context)[1])
 
 
 def test_a_network_without_activation_maps_gives_two_pictures_and_no_word_of_maps() -> None:
