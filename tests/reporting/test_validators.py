@@ -89,6 +89,20 @@ def test_dsr2html_renders_every_report(variant: str, tmp_path: Path) -> None:
 
 
 @dcmtk
+@pytest.mark.parametrize("sop_class_uid", SR_CLASSES)
+def test_dsr2html_renders_each_class_with_segment_and_without(sop_class_uid: str, tmp_path: Path) -> None:
+    tool = need("dsr2html")
+    variants = tuple(Variant(sop_class_uid, segmentation=segmentation) for segmentation in (True, False))
+    reports = [path for path in written(scored().wanting(variants=variants), tmp_path) if "report" in path.name]
+    assert len(reports) == 2
+    for report in reports:
+        page = report.with_suffix(".html")
+        subprocess.run([tool, "+Rd", str(report), str(page)], capture_output=True, check=True)
+        text = page.read_text(encoding="utf-8")
+        assert all(word in text for word in ("EGFR deep learning score", "0.7098", "EGFR TKI pathway", "Limitations"))
+
+
+@dcmtk
 def test_markup_in_a_name_and_in_a_reason_is_text_to_dsr2html(tmp_path: Path) -> None:
     tool = need("dsr2html")
     case = refused(Remark("NO_ROI", '<b>\u00fc & "none"</b>'), PatientName="<script>alert(1)</script>^'&\"")

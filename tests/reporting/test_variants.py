@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 
+import highdicom as hd
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
@@ -89,6 +90,15 @@ def test_each_class_holds_the_same_tree_under_its_own_uid(case: Case) -> None:
     assert len({ds.SeriesInstanceUID for ds in made}) == 1
     trees = [[(name_of(i), i.ValueType, i.RelationshipType) for i in items(ds)] for ds in made]
     assert trees[0] == trees[1] == trees[2]
+
+
+@pytest.mark.parametrize("sop_class_uid", SR_CLASSES)
+def test_highdicom_reads_the_scores_of_each_class_back(sop_class_uid: str) -> None:
+    read = hd.sr.srread(io.BytesIO(_bytes(report(scored(), Variant(sop_class_uid, segmentation=False)))))
+    lesion, slices, patient = read.content.get_image_measurement_groups()
+    for group in (lesion, patient):
+        assert {m.name.value: m.value for m in group.get_measurements()}["EGFRDLS"] == pytest.approx(0.7098)
+    assert [m.value for m in slices.get_measurements()] == pytest.approx([0.6512, 0.7304, 0.7478])
 
 
 def test_without_seg_a_lesion_points_at_the_images_it_was_read_on() -> None:
