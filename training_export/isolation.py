@@ -39,7 +39,7 @@ def convert_isolated(path: Path) -> Converted:
     """
     with tempfile.TemporaryDirectory(prefix="egfr-dls-import-") as folder:
         # -I: neither the working folder nor PYTHONPATH may slip modules in.
-        command = [sys.executable, "-I", "-m", __name__, str(path.resolve()), folder]
+        command = [sys.executable, "-I", "-m", __name__, str(path.absolute()), folder]
         try:
             done = subprocess.run(
                 command,

@@ -80,7 +80,7 @@ def _images(converted: Converted, path: Path) -> NDArray[np.float32]:
     channels, rows, columns = converted.input_shape
     channels *= len(converted.input_names)
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # a header that lies is found out
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"--reference-inputs {path}: no NPY file of numbers: {error}") from error
     needed = f"numbers [N, {rows}, {columns}, {channels}] or [N, {channels}, {rows}, {columns}], N at most {MAX_IMAGES}"

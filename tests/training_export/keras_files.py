@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-SIZE = 64
+NORMALIZATIONS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +188,7 @@ WEIGHT_SHAPES: dict[str, Callable[[Mapping[str, Any], int, tuple[int, ...]], dic
     "Conv2D": _conv_shapes,
     "DepthwiseConv2D": _depthwise_shapes,
     "SeparableConv2D": _separable_shapes,
-    "BatchNormalization": _norm_shapes,
+    **dict.fromkeys(NORMALIZATIONS, _norm_shapes),
     "Dense": _dense_shapes,
     "PReLU": _prelu_shapes,
 }
@@ -294,7 +294,7 @@ FORWARD: dict[str, Callable[[Sequence[Array], Mapping[str, Any], Mapping[str, An
     "DepthwiseConv2D": lambda x, c, w: _depthwise(x[0], c, w) + w.get("bias", 0.0),
     "SeparableConv2D": lambda x, c, w: _separable(x[0], c, w),
     "Dense": lambda x, _, w: x[0] @ w["kernel"].astype(np.float64) + w.get("bias", 0.0),
-    "BatchNormalization": lambda x, c, w: _norm(x[0], c, w),
+    **dict.fromkeys(NORMALIZATIONS, lambda x, c, w: _norm(x[0], c, w)),
     "Activation": _identity,
     "Softmax": lambda x, _c, _w: _softmax(x[0]),
     "ReLU": lambda x, c, _: _relu_layer(x[0], c),

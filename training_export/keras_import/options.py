@@ -42,7 +42,7 @@ class Options:
 
     def limit(self, key: str) -> float | None:
         """Return a number, or None where there is none."""
-        return None if self._config.get(key) is None and self._take(key, None) is None else self.number(key, 0.0)
+        return None if self._take(key, None) is None else self.number(key, 0.0)
 
     def count(self, key: str, default: int | None = None) -> int:
         """Return a whole number of at least 1."""

@@ -16,6 +16,7 @@ from training_export.onnx_import.operators import OPERATORS, OPSETS, STANDARD_DO
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 PLAIN = (*FLOATS, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL)
+TRAINING_MODE = 2  # which of Dropout's inputs says so
 GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 TENSORS = (onnx.AttributeProto.TENSOR, onnx.AttributeProto.TENSORS)
 SPARSE = (onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS)
@@ -65,6 +66,8 @@ def _check_operators(model: onnx.ModelProto) -> None:
             raise NetworkRefusedError(
                 Reason.NOT_SUPPORTED, f"operator {operator} (node {node.name[:120]!r}) is none of an image network's"
             )
+        if node.op_type == "Dropout" and len(node.input) > TRAINING_MODE and node.input[TRAINING_MODE]:
+            raise NetworkRefusedError(Reason.NOT_SUPPORTED, f"Dropout (node {node.name[:120]!r}) acts as in training")
         if any(attribute.type in (*GRAPHS, *SPARSE) for attribute in node.attribute):
             raise NetworkRefusedError(Reason.NOT_SUPPORTED, f"operator {node.op_type} holds a graph or a sparse tensor")
 

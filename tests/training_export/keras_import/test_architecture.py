@@ -88,6 +88,26 @@ def test_models_within_models(tmp_path: Path, depth: int) -> None:
     np.testing.assert_allclose(imported(tmp_path / "n.h5", config, groups), network.answer(IMAGE), atol=1e-6)
 
 
+def test_nested_models_without_a_node_of_their_own(tmp_path: Path) -> None:
+    """Later versions number the calls of some nested models from 0."""
+    config, groups, network = nested(1)
+    config["config"]["layers"][2]["inbound_nodes"] = [[["m0", 0, 0, {}]]]
+    np.testing.assert_allclose(imported(tmp_path / "n.h5", config, groups), network.answer(IMAGE), atol=1e-6)
+
+
+def test_inputs_come_in_the_order_that_the_file_states(tmp_path: Path) -> None:
+    """Not in that of its layers: the first of ``input_layers`` is PET."""
+    network = Network()
+    planes = [network.input(8, 8, 1) for _ in range(3)]
+    branches = [network.add("Conv2D", x, filters=2, kernel_size=[3, 3]) for x in planes]
+    network.head(network.add("Concatenate", *branches))
+    config = network.config()
+    config["config"]["input_layers"].reverse()
+    images = np.split(IMAGE, 3, axis=3)
+    found = imported(tmp_path / "p.h5", config, network.groups(), *images[::-1])
+    np.testing.assert_allclose(found, network.answer(*images), atol=1e-6)
+
+
 def test_models_too_deep_within_models_are_refused(tmp_path: Path) -> None:
     """Nine of them."""
     config, groups, _ = nested(MAX_MODEL_DEPTH + 1)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.training_export.keras_files import Network, forward
+from tests.training_export.keras_files import Network, forward, write_file
 from tests.training_export.runs import run_model
 from training_export.keras_import.container import read_keras_file
 from training_export.keras_import.layers.table import HANDLERS
@@ -33,6 +33,8 @@ ON_MAPS: list[tuple[str, dict[str, Any]]] = [
     ("BatchNormalization", {"axis": -1, "epsilon": 1e-5, "momentum": 0.9}),
     ("BatchNormalization", {"axis": [3], "epsilon": 0.1, "scale": False}),
     ("BatchNormalization", {"axis": 3, "center": False}),
+    ("BatchNormalizationV1", {"axis": [3], "fused": True}),
+    ("BatchNormalizationV2", {"axis": [3], "synchronized": False}),
     *(
         ("Activation", {"activation": name})
         for name in ("relu", "sigmoid", "tanh", "elu", "selu", "softplus", "softsign")
@@ -192,6 +194,18 @@ BLOCKS: list[Callable[[Network, str, st.DrawFn], str]] = [_convolved, _pooled, _
 def test_any_network_answers_like_numpy(network: Network, tmp_path: Path) -> None:
     """Sizes, strides and paddings as they come."""
     assert deviation(network, tmp_path / "net.h5") <= 2e-5
+
+
+def test_numbers_that_keras_wrote_as_arrays_are_read(tmp_path: Path) -> None:
+    """Keras 2.1 and 2.2 state a slope as ``{"type": "ndarray", "value": 0.25}``."""
+    network, x = start()
+    finish(network, network.add("LeakyReLU", x, alpha=0.25))
+    config = network.config()
+    layer = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "LeakyReLU")
+    layer["config"]["alpha"] = {"type": "ndarray", "value": 0.25}
+    image = np.random.default_rng(0).normal(0, 1, (2, 9, 11, 3)).astype(np.float32)
+    model = translate(read_keras_file(write_file(tmp_path / "net.h5", config, network.groups())))
+    np.testing.assert_allclose(run_model(model, image)["prob"], network.answer(image), atol=1e-6)
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

@@ -175,6 +175,12 @@ def _function(network: onnx.ModelProto) -> None:
     network.functions.append(helper.make_function("mine", "F", ["x"], ["y"], [node], [helper.make_opsetid("", 17)]))
 
 
+def _dropout(network: onnx.ModelProto) -> None:
+    dropout = next(node for node in network.graph.node if node.op_type == "Dropout")
+    network.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "training"))
+    dropout.input.extend(["", "training"])
+
+
 def _branch(network: onnx.ModelProto) -> None:
     network.graph.node[1].attribute.add(name="body", type=onnx.AttributeProto.GRAPH)
 
@@ -228,6 +234,7 @@ HOSTILE: dict[str, tuple[Change, Reason, str]] = {
     "short tensor": (_short, Reason.FILE_UNREADABLE, "does not hold"),
     "functions": (_function, Reason.NOT_SUPPORTED, "functions of its own"),
     "subgraph": (_branch, Reason.NOT_SUPPORTED, "holds a graph"),
+    "dropout that acts": (_dropout, Reason.NOT_SUPPORTED, "acts as in training"),
     "loop": (_operator("Loop"), Reason.NOT_SUPPORTED, "operator Loop"),
     "expansion": (_operator("ConstantOfShape"), Reason.NOT_SUPPORTED, "operator ConstantOfShape"),
     "foreign operator": (_operator("Relu", "com.microsoft"), Reason.NOT_SUPPORTED, "com.microsoft:Relu"),

@@ -20,7 +20,8 @@ def batch_normalization(site: Site, inputs: Sequence[Tensor]) -> Tensor:
         options.refuse("axis", axis, f"-1 or {last}, the channels")
     for key, unused in (("renorm", False), ("virtual_batch_size", None), ("adjustment", None)):
         options.choice(key, (unused,), unused)
-    options.choice("fused", (None, True, False), None)  # how it is computed, not what
+    for key in ("fused", "synchronized"):  # how it is computed or trained, not what it answers
+        options.raw(key)
     channels = (x.shape[0],)
     gamma = site.weights.take("gamma", channels) if options.flag("scale", True) else np.ones(channels, np.float32)
     beta = site.weights.take("beta", channels) if options.flag("center", True) else np.zeros(channels, np.float32)

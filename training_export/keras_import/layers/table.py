@@ -11,6 +11,8 @@ HANDLERS: dict[str, Handler] = {
     "SeparableConv2D": convolution.separable_conv2d,
     "Dense": convolution.dense,
     "BatchNormalization": normalization.batch_normalization,
+    "BatchNormalizationV1": normalization.batch_normalization,  # as TensorFlow 1.13 to 2.1 name it
+    "BatchNormalizationV2": normalization.batch_normalization,
     "Activation": activation.activation_layer,
     "ReLU": activation.relu_layer,
     "LeakyReLU": activation.leaky_relu_layer,
