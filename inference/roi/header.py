@@ -27,11 +27,11 @@ def reference_of(ds: Dataset) -> Reference:
 
 
 def reference_in_frame(ds: Dataset, frame_of_reference_uid: str) -> Reference:
-    """Return an RTSTRUCT's references in one of its frames of reference; all of them where it does not list that one."""
-    frames = items(ds, "ReferencedFrameOfReferenceSequence")
-    its = [frame for frame in frames if text(frame, "FrameOfReferenceUID") == frame_of_reference_uid != ""]
-    if not its:
+    """Return an RTSTRUCT's references in one frame of reference, listed there or not; all of them where none is stated."""
+    if not frame_of_reference_uid:
         return reference_of(ds)
+    frames = items(ds, "ReferencedFrameOfReferenceSequence")
+    its = [frame for frame in frames if text(frame, "FrameOfReferenceUID") == frame_of_reference_uid]
     series = frozenset(uid for frame in its for uid in _series_in(frame))
     return Reference(series - {""}, frozenset({frame_of_reference_uid}))
 

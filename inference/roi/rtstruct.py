@@ -26,7 +26,7 @@ from inference.roi.header import (
     software_of,
 )
 from inference.roi.polygon import TooManyCrossingsError, flip_inside
-from inference.roi.stored import JUDGED_CHARACTERS, CodedConcept, Origin, RoiFacts, StoredRoi, shown
+from inference.roi.stored import INTERPRETED_TYPE, JUDGED_CHARACTERS, CodedConcept, Origin, RoiFacts, StoredRoi, shown
 
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 # Contour Geometric Type (3006,0042), PS3.3 C.8.8.6.1; the last is how some write the second.
@@ -36,6 +36,8 @@ THICKEST_MM = 10.0  # distance of contour planes that is still a slice; planes f
 LEAST_VALUES = 9  # of Contour Data: three points; fewer enclose nothing
 MOST_VALUES = 3_000_000  # of Contour Data: a million points; the outline of every pixel of a slice has as many
 FARTHEST_MM = 1e5  # of a point from the origin of the frame of reference
+DRAWN = frozenset({"MANUAL", "SEMIAUTOMATIC"})  # ROI Generation Algorithm (3006,0036), PS3.3 C.8.8.5
+REJECTED = f"was rejected: {where('ApprovalStatus')} is REJECTED"
 DATES = (("StructureSetDate", "StructureSetTime"), ("InstanceCreationDate", "InstanceCreationTime"))
 
 
@@ -102,9 +104,10 @@ def _facts(rtstruct: Dataset, item: Dataset, number: int, observation: Dataset, 
     interpreted = text(observation, "RTROIInterpretedType")
     concepts = concepts_of(observation, "RTROIIdentificationCodeSequence")
     if interpreted:
-        concepts += (CodedConcept(interpreted, "RT ROI Interpreted Type", interpreted),)
+        concepts += (CodedConcept(interpreted, INTERPRETED_TYPE, interpreted),)
     algorithm = text(item, "ROIGenerationAlgorithm")
-    approved = text(rtstruct, "ApprovalStatus") == "APPROVED"
+    approval = text(rtstruct, "ApprovalStatus")
+    approved = approval == "APPROVED"
     return RoiFacts(
         label=text(item, "ROIName")[:JUDGED_CHARACTERS],
         number=number,
@@ -119,9 +122,9 @@ def _facts(rtstruct: Dataset, item: Dataset, number: int, observation: Dataset, 
             person=person_of(observation, "ROIInterpreter") or person_of(rtstruct, "OperatorsName"),
             algorithm=", ".join(part for part in (shown(algorithm), "approved" if approved else "") if part),
             software=software_of(rtstruct),
-            by_person=approved or algorithm != "AUTOMATIC",
+            by_person=approved or algorithm in DRAWN,
         ),
-        hollow=contours.hollow,
+        hollow=REJECTED if approval == "REJECTED" else contours.hollow,
     )
 
 

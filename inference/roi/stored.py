@@ -13,6 +13,7 @@ from egfr_dls.volume import Mask, Volume
 
 SHOWN_CHARACTERS = 64  # of a header's text that a message or the report shows: the longest LO (PS3.5 6.2)
 JUDGED_CHARACTERS = 1024  # of a label that the tumour rules see
+INTERPRETED_TYPE = "RT ROI Interpreted Type"  # scheme of the concept that stands for (3006,00A4)
 
 
 def shown(value: str) -> str:

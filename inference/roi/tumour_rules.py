@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from egfr_dls.errors import ConfigurationError
-from inference.roi.stored import RoiFacts
+from inference.roi.stored import INTERPRETED_TYPE, RoiFacts
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,31 @@ TUMOUR_CODES: dict[tuple[str, str], str] = {
     ("SRT", "D2-F1106"): "Pulmonary metastasis",
     ("SCT", "228791009"): "Gross tumor volume",
     ("SRT", "R-429E0"): "Gross tumor volume",
-    ("RT ROI Interpreted Type", "GTV"): "Gross Tumor Volume",  # (3006,00A4), PS3.3 C.8.8.8.1
+    (INTERPRETED_TYPE, "GTV"): "Gross Tumor Volume",  # PS3.3 C.8.8.8.1
 }
 TUMOUR_WORDS = ("tumor", "tumour", "lesion", "nodule", "mass", "cancer", "carcinoma", "metasta", "gtv")
-# What is left of an organ without its tumour is no tumour: words before the tumour's, and the hyphen of structure names,
-# which subtracts ("Lungs-GTV": AAPM TG-263).
-SUBTRACTED = re.compile(r"(\b|_)(minus|without|excluding|excl|exc|ex|sub|non|no|not)[\W_]*$")
-SUBTRACTED_TARGET = re.compile(r"\w\s*-\s*$")
+_AS_WRITTEN = {"gtv": "i?gtv"}  # the internal one is the tumour in every phase of breathing
+_WORDS = {word: re.compile(_AS_WRITTEN.get(word, word)) for word in TUMOUR_WORDS}
+# What is left of an organ without its tumour is no tumour, nor is what lies round it: words before the tumour's, words
+# behind it, and the hyphen of structure names, which subtracts ("Lungs-GTV": AAPM TG-263).
+SUBTRACTED = re.compile(
+    r"((?<![a-z])(minus|without|w\W?o|excluding|excluded|excl|exc|ex|sub|non|no|not|no evidence of|no sign of|free of|ring)"
+    r"|peri)[\W_]*$"
+)
+LEFT_OUT = re.compile(r"[a-z]{0,5}\d*[\W_]*(excluded|excl|exc|subtracted|removed|bed|ring|shell|margin|free)(?![a-z])")
+SUBTRACTED_TARGET = re.compile(r"\w\s*[-\u2010-\u2015\u2212]\s*[\[({]?\s*$")
 TARGET_VOLUMES = frozenset({"gtv"})
+TISSUE_MASS = re.compile(r"(muscle|body|fat|lean|bone|water)[\W_]*$")
+# Volumes that hold a tumour and more than it, by name (ICRU 83) or by RT ROI Interpreted Type (3006,00A4). ORGAN is none of
+# them: some programs write it for whatever was drawn.
+OTHER_VOLUME = re.compile(r"(?<![a-z])(ptv|ctv|itv|prv)")
+OTHER_TYPES = frozenset(
+    {
+        "AVOIDANCE", "BOLUS", "BRACHY_ACCESSORY", "BRACHY_CHANNEL", "BRACHY_CHNL_SHLD", "BRACHY_SRC_APP", "CAVITY",
+        "CONTRAST_AGENT", "CONTROL", "CTV", "DOSE_MEASUREMENT", "DOSE_REGION", "EXTERNAL", "FIXATION", "IRRAD_VOLUME",
+        "ISOCENTER", "MARKER", "PTV", "REGISTRATION", "SUPPORT", "TREATED_VOLUME",
+    }
+)  # fmt: skip
 PATTERN_KEY = "[biomarkers.pet_ct_egfr] roi_label_pattern"
 
 
@@ -107,14 +124,20 @@ def _by_code(roi: RoiFacts) -> str | None:
 
 def _by_word(roi: RoiFacts) -> str | None:
     label = roi.label.casefold()
-    for word in TUMOUR_WORDS:
-        before, held, _ = label.partition(word)
-        if held and not _subtracted(before, word):
-            return f"its label holds the word {word!r}"
-        if held:
-            return None
+    if OTHER_VOLUME.search(label) or any(c.scheme == INTERPRETED_TYPE and c.value in OTHER_TYPES for c in roi.concepts):
+        return None
+    for word, expression in _WORDS.items():
+        if held := expression.search(label):
+            before, after = label[: held.start()], label[held.end() :]
+            return None if _is_another(before, word, after) else f"its label holds the word {word!r}"
     return None
 
 
-def _subtracted(before: str, word: str) -> bool:
-    return bool(SUBTRACTED.search(before) or (word in TARGET_VOLUMES and SUBTRACTED_TARGET.search(before)))
+def _is_another(before: str, word: str, after: str) -> bool:
+    """Whether what stands round a tumour's word says that something else is meant."""
+    return bool(
+        SUBTRACTED.search(before)
+        or LEFT_OUT.match(after)
+        or (word in TARGET_VOLUMES and SUBTRACTED_TARGET.search(before))
+        or (word == "mass" and TISSUE_MASS.search(before))
+    )

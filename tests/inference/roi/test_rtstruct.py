@@ -189,6 +189,8 @@ def test_whose_it_is_and_of_when(ct: list[Dataset]) -> None:
     assert structure_facts(ds)[0].origin.who == "Doe Jane Dr"
     ds.StructureSetROISequence[0].ROIGenerationAlgorithm = "AUTOMATIC"
     assert not structure_facts(ds)[0].origin.by_person
+    ds.StructureSetROISequence[0].ROIGenerationAlgorithm = ""  # type 2: nobody says that a person drew it
+    assert not structure_facts(ds)[0].origin.by_person
     ds.ApprovalStatus = "APPROVED"
     assert structure_facts(ds)[0].origin.by_person, "somebody looked at it"
     ds.StructureSetDate = ""
@@ -208,8 +210,25 @@ def test_other_images_are_refused(ct: list[Dataset], grid: Volume) -> None:
     frame = ds.ReferencedFrameOfReferenceSequence[0]
     frame.FrameOfReferenceUID = "1.2.4"
     frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
+    ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = "1.2.4"
     ds.pop("FrameOfReferenceUID", None)
     assert _refusal(ds, grid).code is RefusalCode.ROI_REFERENCE_MISSING
+
+
+def test_a_region_of_a_frame_that_the_object_does_not_list_is_of_that_frame_only(ct: list[Dataset], grid: Volume) -> None:
+    """Its positions are not those of the images that the object lists, whatever else it says of them."""
+    ds = rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)]})
+    ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = "1.2.4"
+    refusal = _refusal(ds, grid)
+    assert refusal.code is RefusalCode.ROI_REFERENCE_MISSING
+    assert "1.2.4" in refusal.message
+
+
+def test_a_rejected_object_is_not_used(ct: list[Dataset], grid: Volume) -> None:
+    ds = rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)]}, ApprovalStatus="REJECTED")
+    (facts,) = structure_facts(ds)
+    assert facts.hollow == "was rejected: ApprovalStatus (300E,0002) is REJECTED"
+    assert structure_masks(ds, grid) == ()
 
 
 def test_an_object_that_refers_to_nothing_is_refused(ct: list[Dataset], grid: Volume) -> None:

@@ -8,8 +8,8 @@ from pydicom.sr._snomed_dict import mapping
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.study import RoiSource
-from inference.roi.stored import CodedConcept, Reference, RoiFacts
-from inference.roi.tumour_rules import TUMOUR_CODES, TUMOUR_WORDS, choose_tumours
+from inference.roi.stored import INTERPRETED_TYPE, CodedConcept, Reference, RoiFacts
+from inference.roi.tumour_rules import OTHER_TYPES, TUMOUR_CODES, TUMOUR_WORDS, choose_tumours
 
 TISSUE = CodedConcept("85756007", "SCT", "Tissue")
 PRIMARY = CodedConcept("M-80003", "SRT", "Neoplasm, Primary")
@@ -57,13 +57,37 @@ def test_every_word_of_the_table(word: str) -> None:
 
 @pytest.mark.parametrize(
     "label",
-    ["Lungs-GTV", "Lung_L - GTV", "lungs minus tumour", "no_lesion", "Non-tumor", "liver excl. mass", "lungs sub GTVp"],
-)
-def test_an_organ_without_its_tumour_is_no_tumour(label: str) -> None:
+    [
+        "Lungs-GTV", "Lung_L - GTV", "lungs minus tumour", "no_lesion", "Non-tumor", "liver excl. mass", "lungs sub GTVp",
+        "BilatLung-iGTV", "Lungs w/o GTV", "Lung_wo_GTV", "Lungs-(GTV)", "Lung\u2013GTV", "lung exc GTV", "lung ex mass",
+        "GTV_excluded_lung", "GTVp excl", "Ring_GTV", "GTV ring", "peritumoral_5mm", "tumor bed", "muscle mass",
+        "no evidence of mass", "PTV_GTVp_60Gy", "CTV tumour", "GTV lesion (ITV)",
+    ],
+)  # fmt: skip
+def test_what_is_beside_a_tumour_is_no_tumour(label: str) -> None:
     assert choose_tumours([facts(label)], None) == ()
 
 
-@pytest.mark.parametrize("label", ["GTV-1", "lung-tumor", "GTV_Mass-CT", "Gross_tumor", "casino mass"])
+@pytest.mark.parametrize("interpreted", sorted(OTHER_TYPES))
+def test_no_word_makes_a_tumour_of_a_volume_of_another_type(interpreted: str) -> None:
+    stated = CodedConcept(interpreted, INTERPRETED_TYPE, interpreted)
+    assert choose_tumours([facts("GTV", 1, stated)], None) == ()
+
+
+def test_the_target_is_taken_and_not_the_planning_volume_round_it() -> None:
+    planning = facts("PTV_GTVp_60Gy", 1, CodedConcept("PTV", INTERPRETED_TYPE, "PTV"))
+    (chosen,) = choose_tumours([planning, facts("GTVp", 2, CodedConcept("GTV", INTERPRETED_TYPE, "GTV"))], None)
+    assert chosen.facts.number == 2
+
+
+def test_a_type_that_programs_write_for_everything_forbids_no_word() -> None:
+    assert len(choose_tumours([facts("GTVp", 1, CodedConcept("ORGAN", INTERPRETED_TYPE, "ORGAN"))], None)) == 1
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["GTV-1", "lung-tumor", "GTV_Mass-CT", "Gross_tumor", "casino mass", "iGTV", "GTVp1", "IGTV_60", "tumour embedded"],
+)
 def test_hyphens_and_endings_that_subtract_nothing(label: str) -> None:
     assert len(choose_tumours([facts(label)], None)) == 1
 
