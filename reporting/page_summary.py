@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from egfr_dls import codes
 from egfr_dls.findings import LesionFinding
@@ -18,7 +18,7 @@ BAR_LEGEND = "On the bar: strokes are slices, the disc is their mean."
 
 def summary_page(context: ReportContext, slices: list[ScoredSlice]) -> Page:
     """Return score, spread, cut-off, pathway, regions and limits; or why nothing was scored."""
-    column = _score_column(context) if context.scored else _refusal_column(context)
+    column = _undated(_score_column(context) if context.scored else _refusal_column(context))
     shown = [s for s in slices if s.lesion == _scored_lesion(context)]
     largest = max(shown, key=lambda s: int(s.evidence.roi[s.index].sum()), default=None)
     return Page(
@@ -28,6 +28,11 @@ def summary_page(context: ReportContext, slices: list[ScoredSlice]) -> Page:
         panels=() if largest is None else anatomy_panels(context, largest, f"{largest.lesion.label}, "),
         footer=footer(context),
     )
+
+
+def _undated(column: Iterable[Line | ScoreBar]) -> Iterator[Line | ScoreBar]:
+    for item in column:
+        yield Line(wording.undated(item.text), item.tone) if isinstance(item, Line) else item
 
 
 def _score_column(context: ReportContext) -> Iterator[Line | ScoreBar]:
@@ -76,7 +81,7 @@ def _lesion_line(context: ReportContext, lesion: LesionFinding) -> Line:
 
 def _caution_lines(context: ReportContext) -> Iterator[Line]:
     for warning in context.findings.warnings:
-        yield Line(wording.remark_sentence(warning), Tone.CAUTION)
+        yield Line(wording.in_short(wording.remark_sentence(warning)), Tone.CAUTION)
     for sentences in (wording.prior_sentences(context.findings), wording.caveats(context.findings)):
         if sentences:
             yield Line(" ".join(sentences), Tone.SMALL)
@@ -109,6 +114,6 @@ def footer(context: ReportContext) -> str:
         if model is None
         else f"network {model.name} {model.version} ({model.status}), sha256 {model.sha256[:DIGEST_DIGITS]}"
     )
-    moment = context.content_datetime.strftime("%Y-%m-%d %H:%M:%S")
+    revision = f"revision {context.revision.number}"
     study = f"study …{findings.study_instance_uid[-STUDY_CHARACTERS:]}"
-    return f"egfr-dls {findings.product_version}  |  {network}  |  {study}  |  {moment}"
+    return f"egfr-dls {findings.product_version}  |  {network}  |  {study}  |  {revision}"

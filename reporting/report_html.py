@@ -203,18 +203,22 @@ def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>\n"
 
 
+def _text(text: str) -> str:
+    return escape(wording.undated(text))
+
+
 def _paragraph(text: str, css_class: str = "") -> str:
-    return f'<p class="{css_class}">{escape(text)}</p>' if css_class else f"<p>{escape(text)}</p>"
+    return f'<p class="{css_class}">{_text(text)}</p>' if css_class else f"<p>{_text(text)}</p>"
 
 
 def _list(items: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
+    return f"<ul>{''.join(f'<li>{_text(item)}</li>' for item in items)}</ul>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int | None = None) -> str:
     def cell(index: int, text: str) -> str:
         css_class = ' class="number"' if numbers_from is not None and index >= numbers_from else ""
-        return f"<td{css_class}>{escape(text)}</td>"
+        return f"<td{css_class}>{_text(text)}</td>"
 
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     lines = "".join(f"<tr>{''.join(cell(i, text) for i, text in enumerate(row))}</tr>" for row in rows)

@@ -6,6 +6,9 @@ Rules (docs/reference/science.md, wording): an image score *suggests* or *favour
 
 from __future__ import annotations
 
+import re
+import textwrap
+
 from egfr_dls.findings import RESEARCH_USE, UNVERIFIED_ROI, LesionFinding, ModelUse, StudyFindings
 from egfr_dls.refusals import Remark
 from egfr_dls.score_text import score_text
@@ -57,6 +60,26 @@ ROI_IN_SHORT: dict[RoiSource, str] = {
     RoiSource.STORED_RTSTRUCT: "stored RTSTRUCT",
     RoiSource.PROPOSED: "proposed",
 }
+
+
+# A date of the calendar with or without a time, as headers and ISO 8601 write it; not a part of a UID, a digest or a name.
+_DATE = re.compile(
+    r"(?<![\w.])(?:19|20)\d\d(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])"
+    r"(?:[ T]?[0-2]\d:?[0-5]\d(?::?[0-5]\d)?(?:\.\d+)?)?(?!\w|\.\d)"
+)
+DATE_LEFT_OUT = "[date]"
+IN_SHORT_CHARACTERS = 180
+CUT_SHORT = " … (in full in the structured report)"
+
+
+def undated(text: str) -> str:
+    """Return a sentence without the dates that it quotes: for pages and HTML, which go where no date of the patient's may."""
+    return _DATE.sub(DATE_LEFT_OUT, text)
+
+
+def in_short(text: str) -> str:
+    """Return a sentence cut at a word, so that one long list leaves room for the others."""
+    return textwrap.shorten(text, IN_SHORT_CHARACTERS, placeholder=CUT_SHORT)
 
 
 def series_description(kind: str, *, demonstration: bool) -> str:

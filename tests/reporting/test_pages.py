@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from itertools import combinations
 
@@ -12,10 +13,11 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from egfr_dls.evidence import EvidenceImages
-from egfr_dls.findings import PatientFinding
+from egfr_dls.findings import PatientFinding, PriorFinding
 from egfr_dls.refusals import Remark
 from inference.biomarkers.pet_ct_egfr.pathway import CAVEATS
 from reporting.build import to_bytes
+from reporting.context import Revision
 from reporting.page_content import Line, Page, ScoreBar, Tone
 from reporting.page_drawing import CUT, HEIGHT, WIDTH, draw, marks
 from reporting.page_marks import Words
@@ -119,6 +121,26 @@ def test_a_demonstration_says_so_on_every_page() -> None:
 def test_no_identifier_of_the_patient_is_burned_in() -> None:
     for page in pages(scored().context):
         assert not any(secret in said(page) for secret in ("BUILDER", "TEST-1", "19600101", STUDY_UID))
+
+
+def test_no_date_is_burned_in_whatever_a_warning_quotes() -> None:
+    """The footer tells revisions apart by number: the time of analysis is near the study's date."""
+    quoted = Remark("SUV_GE_DATE_IMPLAUSIBLE", "GE scan date-time (0009,100D) is '19591224095947.00', not '19600116'.")
+    prior = PriorFinding("2025-01-31", 0.49, None, "ledger", False, "egfr 1.0.0", "ab" * 32, 0.5)
+    case = replace(scored(warnings=(quoted,), priors=(prior,)), revision=Revision(2))
+    words = "\n".join(said(page) for page in pages(case.context))
+    assert "is '[date]', not '[date]'." in words
+    assert "Earlier EGFR-DLS: [date] 0.4900" in words
+    assert "revision 2" in words
+    assert not re.search(r"19591224|19600116|2025", words)
+
+
+def test_one_long_warning_takes_no_room_from_the_limits() -> None:
+    long = Remark("ROI_AMBIGUOUS", "segment 1 'Segment_1' of SEG 1.2.276.0.7230010, " * 20)
+    words = " ".join(line.text for line in drawn(pages(scored(warnings=(long,)).context)[0]))
+    assert "… (in full in the structured report)" in words
+    assert "Valid for adenocarcinoma only." in words
+    assert CUT not in words
 
 
 def test_many_slices_are_chosen_evenly_and_counted() -> None:

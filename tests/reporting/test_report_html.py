@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from egfr_dls.findings import ObjectEntry, SeriesFinding
+from egfr_dls.findings import ObjectEntry, PriorFinding, SeriesFinding
 from egfr_dls.refusals import Remark
 from egfr_dls.study import RoiSource
 from reporting import wording
@@ -177,3 +177,14 @@ def test_a_single_slice_stands_in_the_middle_of_the_plot() -> None:
 def test_nothing_is_plotted_without_slices() -> None:
     findings = refused().findings
     assert score_plot(findings, PrintedScores(findings)) == ""
+
+
+def test_no_date_stands_in_the_page_whatever_a_sentence_quotes() -> None:
+    quoted = Remark("SUV_GE_DATE_IMPLAUSIBLE", "GE scan date-time (0009,100D) is '19591224095947.00'.")
+    prior = PriorFinding("2025-01-31", 0.49, None, "ledger", False, "egfr 1.0.0", "ab" * 32, 0.5)
+    for html in (
+        report_html(scored_findings(warnings=(quoted,), priors=(prior,))),
+        report_html(refused(quoted).findings),
+    ):
+        assert "is &#x27;[date]&#x27;." in html
+        assert not re.search("19591224|2025-01-31", html)

@@ -117,6 +117,21 @@ def test_a_confirmed_region_is_not_called_unverified() -> None:
     assert "Unverified" not in report_text(scored_findings(lesions=(lesion_finding(confirmed=True),)))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("is '19591224095947.00', days from '19600116'", "is '[date]', days from '[date]'"),
+        ("on 2024-05-01 10:11:12, 2024-05-01T10:11 and 2024-05-01.", "on [date], [date] and [date]."),
+        ("1.2.20240501.3 and 2.25.20240501", "1.2.20240501.3 and 2.25.20240501"),  # UIDs
+        ("sha256 20240501ab, ab20240501", "sha256 20240501ab, ab20240501"),
+        ("20241301 20240532 120240501 202405010 2024", "20241301 20240532 120240501 202405010 2024"),  # no dates
+        ("Mu et al. 2020, Nat Commun 11:5228", "Mu et al. 2020, Nat Commun 11:5228"),
+    ],
+)
+def test_dates_are_left_out_and_nothing_else(text: str, expected: str) -> None:
+    assert wording.undated(text) == expected
+
+
 def test_no_reason_is_no_sentence() -> None:
     assert wording.pathway_rationale(scored_findings(patient=PatientFinding())) == ""
 
