@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -207,14 +208,17 @@ def _ranked(rois: Sequence[Roi], study_instance_uid: str) -> tuple[Roi, ...]:
     """Order lesions by TLG, or by volume where one is unknown; label them and give each its Tracking UID."""
     by_tlg = all(roi.statistics is not None for roi in rois)
     ordered = sorted(rois, key=lambda roi: -(roi.statistics.tlg_g if by_tlg and roi.statistics else roi.volume_ml))
-    return tuple(_labelled(roi, f"Lesion {i}", study_instance_uid) for i, roi in enumerate(ordered, 1))
+    shared = Counter(roi.stored.tracking_uid for roi in rois if roi.stored is not None)
+    unique = frozenset(uid for uid, count in shared.items() if count == 1)
+    return tuple(_labelled(roi, f"Lesion {i}", study_instance_uid, unique) for i, roi in enumerate(ordered, 1))
 
 
-def _labelled(roi: Roi, label: str, study_instance_uid: str) -> Roi:
+def _labelled(roi: Roi, label: str, study_instance_uid: str, unique: Set[str | None]) -> Roi:
+    """Name a lesion; a Tracking UID that several regions of a study have tells none of them from the others."""
     if roi.stored is None:
         uid = derived_uid(study_instance_uid, _digest(roi.mask), label)
     else:
-        own = roi.stored.tracking_uid
+        own = roi.stored.tracking_uid if roi.stored.tracking_uid in unique else None
         uid = own or derived_uid(study_instance_uid, roi.stored.sop_instance_uid, roi.stored.number)
     return replace(roi, label=label, tracking_uid=uid)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID
+from pydicom.uid import RE_VALID_UID, UID
 
 from egfr_dls.study import RoiSource
 from egfr_dls.volume import Mask, Volume
@@ -33,6 +34,7 @@ from inference.roi.stored import JUDGED_CHARACTERS, Origin, RoiFacts, StoredRoi,
 
 SEGMENTATION_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
 FRACTION_THRESHOLD = 0.5  # of MaximumFractionalValue (0062,000E), probability and occupancy alike
+LONGEST_UID = 64  # PS3.5 9.1
 DATES = (("ContentDate", "ContentTime"), ("InstanceCreationDate", "InstanceCreationTime"))
 
 
@@ -100,7 +102,7 @@ def _facts(seg: Dataset, item: Dataset) -> RoiFacts:
         sop_instance_uid=text(seg, "SOPInstanceUID"),
         sop_class_uid=text(seg, "SOPClassUID"),
         content_datetime=datetime_of(seg, *DATES),
-        tracking_uid=text(item, "TrackingUID") or None,
+        tracking_uid=_tracking_uid(item),
         concepts=concepts_of(item, "SegmentedPropertyTypeCodeSequence", "SegmentedPropertyCategoryCodeSequence"),
         reference=reference_of(seg),
         origin=Origin(
@@ -110,6 +112,12 @@ def _facts(seg: Dataset, item: Dataset) -> RoiFacts:
             by_person=algorithm != "AUTOMATIC",
         ),
     )
+
+
+def _tracking_uid(segment: Dataset) -> str | None:
+    """Return Tracking UID (0062,0021), if it is a UID: it goes into the report."""
+    uid = text(segment, "TrackingUID")
+    return uid if len(uid) <= LONGEST_UID and re.fullmatch(RE_VALID_UID, uid) else None
 
 
 def _hollow(frames: int) -> str:

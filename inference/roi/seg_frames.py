@@ -72,11 +72,12 @@ class Frames:
         first = self.positions[np.argmin(self.positions @ self.normal)]
         heights = (self.positions - first) @ self.normal
         gaps = np.diff(np.unique(heights.round(3)))
-        step = self.step_mm or (float(gaps.min()) if gaps.size else 1.0)
-        step = float(gaps.min()) if gaps.size and gaps.min() < 0.5 * step else step
+        smallest = float(gaps.min()) if gaps.size else 1.0
+        stated = self.step_mm or smallest  # Slice Thickness, where it stands for the spacing, may be another number
+        step = stated if _off_grid(heights, stated) <= SAME_LATTICE and smallest >= 0.5 * stated else smallest
         indices = np.rint(heights / step)
         sideways = np.abs((self.positions - first) @ self.axes.T).max()
-        if np.abs(heights / step - indices).max() > SAME_LATTICE or sideways > 0.5 * min(self.spacing_mm):
+        if _off_grid(heights, step) > SAME_LATTICE or sideways > 0.5 * min(self.spacing_mm):
             raise unplaced(
                 self.seg,
                 f"{where('ImagePositionPatient')} of its frames make no regular grid (step {step:.3f} mm, "
@@ -96,6 +97,11 @@ class Frames:
             direction=tuple(tuple(map(float, v)) for v in (*self.axes, self.normal)),  # type: ignore[arg-type]  # 3 x 3
         )
         return OwnGrid(geometry, places)
+
+
+def _off_grid(heights: NDArray[np.float64], step: float) -> float:
+    """Return how far the farthest frame is from a multiple of the step, in steps."""
+    return float(np.abs(heights / step - np.rint(heights / step)).max())
 
 
 def frames_of(seg: Dataset, *, label_map: bool) -> Frames:

@@ -97,6 +97,18 @@ def test_the_lesion_of_highest_tlg_is_the_first_and_keeps_its_tracking_uid(
     assert all(roi.statistics is None for roi in without)
 
 
+def test_regions_that_share_a_tracking_uid_in_one_object_get_one_each(
+    ct_images: list[Dataset], pet: Volume, ct: Volume
+) -> None:
+    parts = np.zeros((2, *ct.geometry.shape), dtype=np.uint8)
+    parts[0, 2:5, 20:24, 14:18] = parts[1, 2:5, 4:8, 4:8] = 1
+    seg = segmentation(ct_images, np.moveaxis(parts, 0, 3), ("tumour a", "tumour b"))
+    for segment in seg.SegmentSequence:
+        segment.TrackingUID = "1.2.3"
+    rois = find_rois(pet, ct, [seg], PetCtEgfr(), STUDY_UID).rois
+    assert len({roi.tracking_uid for roi in rois} - {"1.2.3"}) == 2
+
+
 def test_two_stored_regions_of_one_lesion_give_one(ct_images: list[Dataset], pet: Volume, ct: Volume) -> None:
     seg = segmentation(ct_images, box(ct, slice(10, 20), slice(10, 20)))
     contour = [-20.0, -20.0, 8.0, 20.0, -20.0, 8.0, 20.0, 20.0, 8.0, -20.0, 20.0, 8.0]

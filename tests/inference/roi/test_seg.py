@@ -118,6 +118,18 @@ def test_a_part_of_the_slices_is_placed_by_position(ct: list[Dataset], grid: Vol
     np.testing.assert_array_equal(roi.mask, expected)
 
 
+def test_two_frames_of_one_place_are_joined(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    z_of = [float(g.PlanePositionSequence[0].ImagePositionPatient[2]) for g in seg.PerFrameFunctionalGroupsSequence]
+    moved, other = z_of.index(8.0), z_of.index(4.0)
+    assert (truth[2] & ~truth[1]).any()
+    place = seg.PerFrameFunctionalGroupsSequence[other].PlanePositionSequence
+    seg.PerFrameFunctionalGroupsSequence[moved].PlanePositionSequence = place
+    (roi,) = segment_masks(seg, grid)
+    np.testing.assert_array_equal(roi.mask[1], truth[1] | truth[2])
+    assert not roi.mask[2].any()
+
+
 def test_another_grid_of_the_frame_of_reference_is_reached_by_nearest_neighbour(
     ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]
 ) -> None:
@@ -181,6 +193,32 @@ def test_frames_that_make_no_grid_are_refused(ct: list[Dataset], grid: Volume, t
     refusal = _refusal(seg, grid)
     assert refusal.code is RefusalCode.GEOMETRY_MISMATCH
     assert "no regular grid" in refusal.message
+
+
+def test_frames_whose_thickness_is_not_their_distance_make_a_grid(
+    ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]
+) -> None:
+    """Frames off the image's lattice, 4 mm apart and 5 mm thick, without Spacing Between Slices (0018,0088)."""
+    seg = segmentation(ct, truth.astype(np.uint8))
+    for i, group in enumerate(seg.PerFrameFunctionalGroupsSequence):
+        place = group.PlanePositionSequence[0]
+        x, y, _ = (float(v) for v in place.ImagePositionPatient)
+        place.ImagePositionPatient = [x + 0.3, y, 0.5 + 4.0 * i]
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SliceThickness = 5.0
+    if "SpacingBetweenSlices" in measures:
+        del measures.SpacingBetweenSlices
+    (roi,) = segment_masks(seg, grid)
+    assert roi.mask.any()
+
+
+@pytest.mark.parametrize(("stated", "kept"), [("not a uid", None), ("1." + "2" * 80, None), ("1.2.3", "1.2.3")])
+def test_a_tracking_uid_that_is_none_is_not_taken_over(
+    ct: list[Dataset], truth: NDArray[np.bool_], stated: str, kept: str | None
+) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    set_raw(seg.SegmentSequence[0], "TrackingUID", stated, "UI")
+    assert segment_facts(seg)[0].tracking_uid == kept
 
 
 def test_damaged_pixels_are_refused(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
