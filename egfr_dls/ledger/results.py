@@ -9,7 +9,7 @@ from sqlalchemy import Row, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.ledger.engine import Tx
-from egfr_dls.ledger.schema import built_object, findings
+from egfr_dls.ledger.schema import built_object, delivery, findings
 from egfr_dls.uids import OBJECT_KINDS
 
 _SEND_ORDER = {kind: order for order, kind in enumerate(OBJECT_KINDS)}
@@ -100,9 +100,13 @@ def objects_of(tx: Tx, findings_id: int) -> list[Row[Any]]:
 
 
 def predecessors(tx: Tx, study_instance_uid: str, biomarker: str, before_revision: int) -> list[Row[Any]]:
-    """Return the reports of the newest earlier revision that has any, of each SOP class one, always in the same order."""
+    """Return the reports of the newest earlier revision that has any, of each SOP class one, always in the same order.
+
+    What was built and taken back again is none, where a destination has, or is to get, another.
+    """
+    is_owed = select(delivery).where(delivery.c.sop_instance_uid == built_object.c.sop_instance_uid).exists()
     rows = tx.execute(
-        select(built_object, findings.c.revision)
+        select(built_object, findings.c.revision, is_owed.label("is_owed"))
         .join(findings, findings.c.id == built_object.c.findings_id)
         .where(
             findings.c.study_instance_uid == study_instance_uid,
@@ -112,8 +116,11 @@ def predecessors(tx: Tx, study_instance_uid: str, biomarker: str, before_revisio
         )
         .order_by(findings.c.revision.desc(), built_object.c.sop_class_uid.desc(), built_object.c.sop_instance_uid)
     ).all()
-    newest = {row.sop_class_uid: row for row in reversed(rows) if row.revision == rows[0].revision}
-    return list(reversed(newest.values()))
+    newest = [row for row in rows if row.revision == rows[0].revision]
+    by_class: dict[str, Row[Any]] = {}
+    for row in [row for row in newest if row.is_owed] or newest:
+        by_class.setdefault(row.sop_class_uid, row)
+    return list(by_class.values())
 
 
 def series_started_at(tx: Tx, series_instance_uid: str) -> float | None:
