@@ -6,15 +6,14 @@ The documentation shortens UIDs (1.2.3, 1.2.4, ... in the order in which a messa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import tracemalloc
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from pydicom import Dataset
 
 from egfr_dls import settings
 from egfr_dls.errors import StudyRefusedError
@@ -28,117 +27,38 @@ from inference.read.series import group_series
 from inference.stage import _incomplete
 from inference.study_analysis import analyse_study
 from tests import builders
+from tests.inference.changes import (
+    LESION,
+    LESION_Y,
+    LESION_Z,
+    OTHER_FRAME,
+    Change,
+    another,
+    contour,
+    ct,
+    drawn,
+    elsewhere,
+    gap,
+    ge_scan,
+    isotope,
+    last_pet,
+    mapping,
+    of,
+    pet,
+    put,
+    raw,
+    repainted,
+    sound_study,
+    square,
+    twice,
+    unmarked,
+    wide,
+    without,
+)
 from tests.inference.packages import network, write_package
 
 (PET_CT,) = BIOMARKERS
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "refusals.md"
-OTHER_SERIES = "1.2.826.0.1.3680043.10.1.44"
-OTHER_FRAME = "1.2.826.0.1.3680043.10.1.22"
-Change = Callable[[list[Dataset]], None]
-
-
-def square(x: tuple[float, float], y: tuple[float, float], z: float) -> list[float]:
-    """Return a rectangle's corners in one slice, LPS mm."""
-    return [v for i, j in ((0, 0), (1, 0), (1, 1), (0, 1)) for v in (x[i], y[j], z)]
-
-
-LESION_X, LESION_Y, LESION_Z = (-35.0, -13.0), (-11.0, 11.0), (8.0, 12.0, 16.0, 20.0, 24.0)
-LESION = [square(LESION_X, LESION_Y, z) for z in LESION_Z]
-
-
-def sound_study() -> list[Dataset]:
-    """Return the builders' PET/CT with its lesion drawn in five slices of the CT."""
-    ct = builders.ct_slices()
-    return [*ct, *builders.pet_slices(), builders.rtstruct(ct, {"GTV": LESION})]
-
-
-# --- changes ----------------------------------------------------------------------------------------------------------
-
-
-def of(study: Sequence[Dataset], modality: str) -> list[Dataset]:
-    return [ds for ds in study if ds.Modality == modality]
-
-
-def put(datasets: Sequence[Dataset], **values: Any) -> None:
-    """Set attributes; None deletes."""
-    for ds in datasets:
-        for keyword, value in values.items():
-            if value is None:
-                del ds[keyword]
-            else:
-                setattr(ds, keyword, value)
-
-
-def pet(**values: Any) -> Change:
-    return lambda study: put(of(study, "PT"), **values)
-
-
-def last_pet(**values: Any) -> Change:
-    return lambda study: put(of(study, "PT")[-1:], **values)
-
-
-def ct(**values: Any) -> Change:
-    return lambda study: put(of(study, "CT"), **values)
-
-
-def isotope(**values: Any) -> Change:
-    """Change the Radiopharmaceutical Information Sequence of every PET slice."""
-    return lambda study: put([ds.RadiopharmaceuticalInformationSequence[0] for ds in of(study, "PT")], **values)
-
-
-def without(modality: str) -> Change:
-    def change(study: list[Dataset]) -> None:
-        study[:] = [ds for ds in study if ds.Modality != modality]
-
-    return change
-
-
-def drawn(contours: list[list[float]], label: str = "GTV") -> Change:
-    """Draw another region."""
-
-    def change(study: list[Dataset]) -> None:
-        study[-1] = builders.rtstruct(of(study, "CT"), {label: contours})
-
-    return change
-
-
-def unmarked(study: list[Dataset]) -> None:
-    drawn(LESION, "ROI-1")(study)
-    study[-1].RTROIObservationsSequence[0].RTROIInterpretedType = ""
-
-
-def elsewhere(study: list[Dataset]) -> None:
-    """The region refers to images that are not here."""
-    put(study[-1:], FrameOfReferenceUID=OTHER_FRAME)
-    frame = study[-1].ReferencedFrameOfReferenceSequence[0]
-    frame.FrameOfReferenceUID = study[-1].StructureSetROISequence[0].ReferencedFrameOfReferenceUID = OTHER_FRAME
-    frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].SeriesInstanceUID = OTHER_SERIES
-
-
-def gap(study: list[Dataset]) -> None:
-    study.remove(of(study, "CT")[2])
-
-
-def twice(study: list[Dataset]) -> None:
-    study += builders.pet_slices(series_uid=OTHER_SERIES)
-
-
-def repainted(suv: NDArray[np.float32]) -> Change:
-    """Store another PET."""
-
-    def change(study: list[Dataset]) -> None:
-        study[:] = [*of(study, "CT"), *builders.pet_slices(suv), study[-1]]
-
-    return change
-
-
-def wide(study: list[Dataset]) -> None:
-    """A CT of 8 mm pixels, and a region of 240 mm on it."""
-    images = builders.ct_slices(spacing_mm=(4.0, 8.0, 8.0), origin_mm=(-124.0, -124.0, 0.0))
-    region = [square((-121.0, 120.0), LESION_Y, z) for z in LESION_Z]
-    study[:] = [*images, *of(study, "PT"), builders.rtstruct(images, {"GTV": region})]
-
-
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
@@ -269,48 +189,44 @@ def test_a_safeguard_is_refused_as_documented(analyse: Analyse, code: str) -> No
     assert found.code != code
 
 
+# --- hostile geometry -------------------------------------------------------------------------------------------------
+
+
+HOSTILE: dict[str, tuple[Change, str]] = {
+    "NaN positions of the PET": (raw("PT", "ImagePositionPatient", "nan\\nan\\nan"), "GEOMETRY_MISMATCH"),
+    "NaN positions of the CT": (raw("CT", "ImagePositionPatient", "0\\nan\\12"), "GEOMETRY_MISMATCH"),
+    "positions at infinity": (raw("CT", "ImagePositionPatient", "0\\0\\1e308"), "GEOMETRY_MISMATCH"),
+    "zero spacing of the PET": (pet(PixelSpacing=[0, 0]), "GEOMETRY_MISMATCH"),
+    "zero spacing of the CT": (ct(PixelSpacing=[0, 0]), "GEOMETRY_MISMATCH"),
+    "slices of nothing": (ct(ImagePositionPatient=[0, 0, 0]), "GEOMETRY_MISMATCH"),
+    "pixels of a nanometre": (ct(PixelSpacing=["1e-6", "1e-6"]), "GEOMETRY_MISMATCH"),
+    "pixels of a kilometre": (ct(PixelSpacing=["1e6", "1e6"]), "GEOMETRY_MISMATCH"),
+    "a million frames of the PET": (pet(NumberOfFrames=10**6), "PIXELS_UNREADABLE"),
+    "a million frames of the CT": (ct(NumberOfFrames=10**6), "PIXELS_UNREADABLE"),
+    "an enhanced PET of a million frames": (
+        pet(NumberOfFrames=10**6, SOPClassUID="1.2.840.10008.5.1.4.1.1.130"), "SUV_SOP_CLASS"),
+    "gigapixels": (ct(Rows=4096, Columns=4096, PixelSpacing=[0.2, 0.2]), "PIXELS_UNREADABLE"),
+    "all the rows there can be": (pet(Rows=65535, Columns=65535), "PIXELS_UNREADABLE"),
+    "a contour far from any patient": (drawn([[1e9] * 9]), "GEOMETRY_MISMATCH"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_geometry_is_refused_before_memory_is_taken(analyse: Analyse, case: str) -> None:
+    """Of the whole study: no step before the readers' checks trusts what a header claims."""
+    change, code = HOSTILE[case]
+    tracemalloc.start()
+    try:
+        refusal = analyse(Case(change)).refusal
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert refusal is not None
+    assert refusal.code == code
+    assert peak_bytes < 2 * 2**20
+
+
 # --- warnings ---------------------------------------------------------------------------------------------------------
-
-
-def another(label: str, change: Change) -> Change:
-    """Add a second region, with a change of its own."""
-
-    def added(study: list[Dataset]) -> None:
-        region = builders.rtstruct(of(study, "CT"), {label: LESION}, SOPInstanceUID=f"{OTHER_SERIES}.1")
-        change([region])
-        study.append(region)
-
-    return added
-
-
-def contour(**values: Any) -> Change:
-    return lambda study: put(study[-1].ROIContourSequence[0].ContourSequence, **values)
-
-
-def mapping(study: list[Dataset]) -> None:
-    """Add a Real World Value Mapping of the PET that is 6 % off."""
-    ds = builders.base_dataset("1.2.840.10008.5.1.4.1.1.67", "RWV", OTHER_SERIES, f"{OTHER_SERIES}.1")
-    group, value, unit = Dataset(), Dataset(), Dataset()
-    unit.CodeValue, unit.CodingSchemeDesignator = "{SUVbw}g/ml", "UCUM"
-    value.RealWorldValueSlope, value.MeasurementUnitsCodeSequence = 1.06 * builders.SUV_FACTOR, [unit]
-    group.ReferencedImageSequence = [builders._reference(image) for image in of(study, "PT")]
-    group.RealWorldValueMappingSequence = [value]
-    ds.ReferencedImageRealWorldValueMappingSequence = [group]
-    study.append(ds)
-
-
-def ge_scan(moment: str, creator: str | None, **values: Any) -> Change:
-    """Add GE's scan date-time (0009,100D) to every PET slice."""
-
-    def change(study: list[Dataset]) -> None:
-        for ds in of(study, "PT"):
-            if creator:
-                ds.add_new(0x00090010, "LO", creator)
-            ds.add_new(0x0009100D, "DT", moment)
-            ds.Manufacturer = "GE MEDICAL SYSTEMS"
-        pet(**values)(study)
-
-    return change
 
 
 LATER_SERIES = {"SeriesTime": "113000"}
