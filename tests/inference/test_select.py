@@ -168,6 +168,28 @@ def test_a_ct_of_another_frame_serves_where_none_shares_the_pets(
     assert select_pet_ct([AC, *others, foreign]).ct is foreign
 
 
+@pytest.mark.parametrize("units", ["PROPCNTS", "PROPCPS", "CPS"])
+def test_units_of_no_activity_are_not_corrected_whatever_the_header_lists(units: str) -> None:
+    with pytest.raises(StudyRefusedError, match="PET_NOT_ATTENUATION_CORRECTED"):
+        select_pet_ct([replace(AC, units=units), WHOLE])
+
+
+@pytest.mark.parametrize("method", ["none", "None", ""])
+def test_a_series_without_a_method_beside_one_that_has_it(method: str) -> None:
+    other = replace(AC, series_instance_uid="2.9", attenuation_correction=method)
+    assert select_pet_ct([AC, other, WHOLE]).pet is AC
+    assert select_pet_ct([other, WHOLE]).pet is other, "alone it proves nothing"
+
+
+@pytest.mark.parametrize(
+    "words", ["WB NAC", "Non-Attenuation corrected", "non attenuation", "PET no AC", "Uncorrected"]
+)
+def test_names_of_uncorrected_series_break_a_tie_only(words: str) -> None:
+    named = replace(AC, series_instance_uid="2.9", description=words)
+    assert select_pet_ct([named, AC, WHOLE]).pet is AC
+    assert select_pet_ct([named, WHOLE]).pet is named
+
+
 def test_a_region_of_either_frame_is_kept() -> None:
     drawn = replace(SEG, referenced_series_uids=frozenset(), frame_of_reference_uids=FOREIGN.frame_of_reference_uids)
     assert select_pet_ct([AC, FOREIGN, SEG, drawn]).rois == (SEG, drawn)

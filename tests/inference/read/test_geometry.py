@@ -98,6 +98,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "skewed": ({"ImageOrientationPatient": [1, 0, 0, 0.5, 0.8, 0]}, "(0020,0037)", "right angle"),
     "mixed rows": ({"Rows": lambda i: 8 if i == 3 else 16}, "Rows (0028,0010) is '8'", "one value"),
     "mixed columns": ({"Columns": lambda i: 8 if i == 3 else 16}, "Columns (0028,0011) is '8'", "one value"),
+    "mixed classes": (
+        {"SOPClassUID": lambda i: "1.2.840.10008.5.1.4.1.1.128" if i else "1.2.3"}, "SOPClassUID (0008,0016)", "one value"),
+    "orientation turned by a degree": (
+        {"ImageOrientationPatient": lambda i: [0.99985, 0.01745, 0, -0.01745, 0.99985, 0] if i == 5 else [1, 0, 0, 0, 1, 0]},
+        "ImageOrientationPatient (0020,0037)", "one orientation"),
     "mixed spacing": (
         {"PixelSpacing": lambda i: [4, 4] if i == 3 else [8, 8]}, "PixelSpacing (0028,0030)", "one value"),
     "mixed frames": (

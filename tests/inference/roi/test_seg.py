@@ -221,6 +221,29 @@ def test_a_tracking_uid_that_is_none_is_not_taken_over(
     assert segment_facts(seg)[0].tracking_uid == kept
 
 
+def test_frames_of_two_orientations_are_refused(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    orientation_of = Dataset()
+    orientation_of.ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
+    seg.PerFrameFunctionalGroupsSequence[1].PlaneOrientationSequence = [orientation_of]
+    refusal = _refusal(seg, grid)
+    assert refusal.code is RefusalCode.GEOMETRY_MISMATCH
+    assert "frames of 2 orientations and 1 pixel spacings, needed one" in refusal.message
+
+
+def test_frames_beside_the_images_are_cut(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
+    """A slice below the lowest is not the highest."""
+    seg = segmentation(ct, truth.astype(np.uint8))
+    for groups in seg.PerFrameFunctionalGroupsSequence:
+        place_of = groups.PlanePositionSequence[0]
+        x, y, z = (float(v) for v in place_of.ImagePositionPatient)
+        place_of.ImagePositionPatient = [x, y, z - 12.0]
+    (roi,) = segment_masks(seg, grid)
+    expected = np.zeros_like(truth)
+    expected[:-3] = truth[3:]
+    np.testing.assert_array_equal(roi.mask, expected)
+
+
 def test_damaged_pixels_are_refused(ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]) -> None:
     seg = segmentation(ct, truth.astype(np.uint8))
     seg.PixelData = seg.PixelData[:4]
