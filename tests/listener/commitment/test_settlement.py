@@ -82,7 +82,7 @@ def received(uid: str) -> ReceivedInstance:
 
 def row_of(uid: str, sop_class_uid: str) -> dict[str, Any]:
     return {
-        "sop_instance_uid": uid, "sha256": f"{uid}{sop_class_uid}", "sop_class_uid": sop_class_uid,
+        "sop_instance_uid": uid, "digest": f"{uid}{sop_class_uid}", "sop_class_uid": sop_class_uid,
         "series_instance_uid": "1.2", "study_instance_uid": "1.1", "transfer_syntax_uid": EXPLICIT, "segment": "s",
         "offset": 0, "length": 1, "association_id": "a", "calling_ae_title": "SCANNER", "called_ae_title": "EGFR_DLS",
         "peer_address": "127.0.0.1", "received_at": 0.0, "conflict": False,
