@@ -74,6 +74,7 @@ class WarningCode(StrEnum):
     ROI_AMBIGUOUS = "ROI_AMBIGUOUS"
     ROI_REFERENCE_MISSING = "ROI_REFERENCE_MISSING"
     ROI_UNREADABLE = "ROI_UNREADABLE"  # a stored ROI cannot be read or placed; another one serves
+    ROI_OTHER_PATIENT = "ROI_OTHER_PATIENT"  # a stored ROI names another patient than the images
     ROI_EMPTY = "ROI_EMPTY"  # a stored tumour encloses nothing inside the CT; another one serves
     FOV_MARGIN = "FOV_MARGIN"
     FOV_LARGE = "FOV_LARGE"

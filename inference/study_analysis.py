@@ -6,7 +6,7 @@ A study that cannot be scored is a result too: its findings are refused, with th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
@@ -138,13 +138,17 @@ def _in_one_frame(pet: Volume, ct: Volume, run: _Run) -> tuple[Volume, tuple[Rem
 
 
 def _same_patient(pet: SeriesImages, ct: SeriesImages) -> None:
-    """Refuse a pair whose headers name two patients; the values themselves are in no message."""
-    if text(pet.datasets[0], "PatientID") != text(ct.datasets[0], "PatientID"):
-        raise StudyRefusedError(
-            RefusalCode.SERIES_AMBIGUOUS,
-            f"PatientID (0010,0020) of CT series {ct.series_instance_uid} is not that of PET series "
-            f"{pet.series_instance_uid}. Needed: PET and CT of one patient; correct the study in PACS and send it again.",
-        )
+    """Refuse a pair of which any instance names another patient; the values themselves are in no message."""
+    whose = text(pet.datasets[0], "PatientID")
+    for series in (pet, ct):
+        other = next((ds for ds in series.datasets if text(ds, "PatientID") != whose), None)
+        if other is not None:
+            raise StudyRefusedError(
+                RefusalCode.SERIES_AMBIGUOUS,
+                f"PatientID (0010,0020) of instance {text(other, 'SOPInstanceUID')} of {series.modality} series "
+                f"{series.series_instance_uid} is not that of PET series {pet.series_instance_uid}. "
+                "Needed: PET and CT of one patient; correct the study in PACS and send it again.",
+            )
 
 
 def _stored_rois(series: Sequence[SeriesImages]) -> list[Dataset]:
@@ -153,13 +157,31 @@ def _stored_rois(series: Sequence[SeriesImages]) -> list[Dataset]:
 
 
 def _regions(images: _Images, stored: Sequence[Dataset], settings: Settings) -> RoiResult:
-    return find_rois(
-        images.pet,
-        images.ct,
-        stored,
-        settings.biomarkers.pet_ct_egfr,
-        str(images.reference.StudyInstanceUID),
-        scale_failure=images.suv.failure,
+    """Return the lesions; a stored region that names another patient than the images is not used, and said."""
+    whose = ("", text(images.reference, "PatientID"))
+    others = [ds for ds in stored if text(ds, "PatientID") not in whose]
+    said = tuple(Remark(WarningCode.ROI_OTHER_PATIENT.value, _other_patient(ds)) for ds in others)
+    try:
+        found = find_rois(
+            images.pet,
+            images.ct,
+            [ds for ds in stored if text(ds, "PatientID") in whose],
+            settings.biomarkers.pet_ct_egfr,
+            str(images.reference.StudyInstanceUID),
+            scale_failure=images.suv.failure,
+        )
+    except StudyRefusedError as refusal:
+        if not said:
+            raise
+        besides = "; ".join(remark.message for remark in said)
+        raise StudyRefusedError(refusal.code, f"{refusal.message}. Besides: {besides}") from refusal
+    return replace(found, warnings=(*found.warnings, *said))
+
+
+def _other_patient(ds: Dataset) -> str:
+    return (
+        f"{text(ds, 'Modality')} {text(ds, 'SOPInstanceUID')} is not used: its PatientID (0010,0020) is not that of the "
+        "PET and CT. Needed: a region of this patient"
     )
 
 

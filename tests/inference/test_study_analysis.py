@@ -113,6 +113,28 @@ def test_incomplete_study_is_refused_so_unless_its_series_say_more(analyse: Any)
     assert analyse(without_ct, refuse_as=INCOMPLETE).findings.refusal.code == "SERIES_MISSING"
 
 
+@pytest.mark.parametrize("modality", ["CT", "PT"])
+@pytest.mark.parametrize("place", [0, 3, -1])
+def test_one_slice_of_another_patient_refuses_the_pair(analyse: Any, modality: str, place: int) -> None:
+    study = small_study(1)
+    of_modality(study, modality)[place].PatientID = "SOMEBODY ELSE"
+    refusal = analyse(study).findings.refusal
+    assert (refusal.code, "PatientID (0010,0020)" in refusal.message) == ("SERIES_AMBIGUOUS", True)
+    assert "SOMEBODY" not in refusal.message
+
+
+def test_a_region_of_another_patient_is_not_used_and_said(analyse: Any) -> None:
+    study = small_study(1)
+    (seg,) = of_modality(study, "SEG")
+    seg.PatientID = "SOMEBODY ELSE"
+    refusal = analyse(study, {"propose_roi": False}).findings.refusal
+    assert refusal.code == "NO_ROI"
+    assert f"SEG {seg.SOPInstanceUID} is not used: its PatientID (0010,0020)" in refusal.message
+    assert "SOMEBODY" not in refusal.message
+    seg.PatientID = ""  # says of nobody that it is his
+    assert analyse(study).findings.status == "scored"
+
+
 def test_missing_scale_follows_the_sites_policy(analyse: Any) -> None:
     study = small_study(1)
     for ds in study:
