@@ -75,10 +75,7 @@ def whole(tx: Tx, name: str) -> dict[str, Any]:
 
 def destinations(tx: Tx, study_instance_uid: str | None = None) -> list[dict[str, Any]]:
     """Return the destinations, all or a study's, and why nothing is sent to those that are parked."""
-    return [
-        {"name": name, "parked_reason": reason}
-        for name, reason in parked_reasons(tx, study_instance_uid).items()
-    ]
+    return [{"name": name, "parked_reason": reason} for name, reason in parked_reasons(tx, study_instance_uid).items()]
 
 
 def render_parked(shown: list[dict[str, Any]], console: Console) -> None:

@@ -215,7 +215,9 @@ def test_other_images_are_refused(ct: list[Dataset], grid: Volume) -> None:
     assert _refusal(ds, grid).code is RefusalCode.ROI_REFERENCE_MISSING
 
 
-def test_a_region_of_a_frame_that_the_object_does_not_list_is_of_that_frame_only(ct: list[Dataset], grid: Volume) -> None:
+def test_a_region_of_a_frame_that_the_object_does_not_list_is_of_that_frame_only(
+    ct: list[Dataset], grid: Volume
+) -> None:
     """Its positions are not those of the images that the object lists, whatever else it says of them."""
     ds = rtstruct(ct, {"GTV": [square(-3.0, 7.0, 8.0)]})
     ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = "1.2.4"
