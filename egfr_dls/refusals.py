@@ -76,6 +76,7 @@ class WarningCode(StrEnum):
     ROI_UNREADABLE = "ROI_UNREADABLE"  # a stored ROI cannot be read or placed; another one serves
     ROI_OTHER_PATIENT = "ROI_OTHER_PATIENT"  # a stored ROI names another patient than the images
     ROI_EMPTY = "ROI_EMPTY"  # a stored tumour encloses nothing inside the CT; another one serves
+    ROI_PARTLY_REPLACED = "ROI_PARTLY_REPLACED"  # most of an older ROI lies outside what is scored in its stead
     FOV_MARGIN = "FOV_MARGIN"
     FOV_LARGE = "FOV_LARGE"
     ROI_WITHOUT_UPTAKE = "ROI_WITHOUT_UPTAKE"

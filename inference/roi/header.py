@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+import re
+from datetime import datetime, time, timedelta
 from typing import TypeVar
 
 from pydicom.dataset import Dataset
@@ -14,6 +15,7 @@ from inference.read.header import clock, day, integer, items, numbers, text, whe
 from inference.roi.stored import CodedConcept, Reference, shown
 
 T = TypeVar("T")
+OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
 
 
 def reference_of(ds: Dataset) -> Reference:
@@ -127,6 +129,15 @@ def datetime_of(ds: Dataset, *pairs: tuple[str, str]) -> datetime | None:
         if on := day(ds, date_keyword):
             return datetime.combine(on, clock(ds, time_keyword) or time())
     return None
+
+
+def utc_offset_of(ds: Dataset) -> timedelta | None:
+    """Return Timezone Offset From UTC (0008,0201), ``+hhmm`` or ``-hhmm`` (PS3.3 C.12.1.1.8); None where it is none."""
+    match = OFFSET.fullmatch(text(ds, "TimezoneOffsetFromUTC"))
+    if match is None:
+        return None
+    sign, hours, minutes = match.groups()
+    return int(f"{sign}1") * timedelta(hours=int(hours), minutes=int(minutes))
 
 
 def person_of(ds: Dataset, keyword: str) -> str:

@@ -24,6 +24,7 @@ from inference.roi.header import (
     require_reference,
     required_integer,
     software_of,
+    utc_offset_of,
 )
 from inference.roi.polygon import TooManyCrossingsError, flip_inside
 from inference.roi.stored import INTERPRETED_TYPE, JUDGED_CHARACTERS, CodedConcept, Origin, RoiFacts, StoredRoi, shown
@@ -115,6 +116,7 @@ def _facts(rtstruct: Dataset, item: Dataset, number: int, observation: Dataset, 
         sop_instance_uid=text(rtstruct, "SOPInstanceUID"),
         sop_class_uid=text(rtstruct, "SOPClassUID"),
         content_datetime=datetime_of(rtstruct, *DATES),
+        utc_offset=utc_offset_of(rtstruct),
         tracking_uid=None,
         concepts=concepts,
         reference=reference_in_frame(rtstruct, text(item, "ReferencedFrameOfReferenceUID")),

@@ -28,6 +28,7 @@ from inference.roi.header import (
     required_items,
     software_of,
     unplaced,
+    utc_offset_of,
 )
 from inference.roi.seg_frames import Frames, frames_of, segmentation_type
 from inference.roi.stored import JUDGED_CHARACTERS, Origin, RoiFacts, StoredRoi, shown
@@ -102,6 +103,7 @@ def _facts(seg: Dataset, item: Dataset) -> RoiFacts:
         sop_instance_uid=text(seg, "SOPInstanceUID"),
         sop_class_uid=text(seg, "SOPClassUID"),
         content_datetime=datetime_of(seg, *DATES),
+        utc_offset=utc_offset_of(seg),
         tracking_uid=_tracking_uid(item),
         concepts=concepts_of(item, "SegmentedPropertyTypeCodeSequence", "SegmentedPropertyCategoryCodeSequence"),
         reference=reference_of(seg),

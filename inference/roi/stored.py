@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -96,6 +96,8 @@ class RoiFacts:
         the images it was drawn on; each ROI of an RTSTRUCT may have a frame of reference of its own (3006,0024)
     hollow
         why nothing can be scored in it ("has no closed contour ..."); empty where something may be
+    utc_offset
+        Timezone Offset From UTC (0008,0201), in which ``content_datetime`` is written; None where it is not stated
     """
 
     label: str
@@ -109,6 +111,7 @@ class RoiFacts:
     reference: Reference
     origin: Origin = Origin()
     hollow: str = ""
+    utc_offset: timedelta | None = None
 
     @property
     def name(self) -> str:
@@ -146,11 +149,13 @@ def one_per_lesion(rois: Sequence[StoredRoi]) -> tuple[StoredLesion, ...]:
     """Return one region for each lesion: a person's before software's, then the newer content date, then SEG before
     RTSTRUCT, then the larger.
 
+    Dates are compared in UTC where each states its offset, else all as written: dates of both kinds have no order.
     All masks are on one grid. Two regions are one lesion when they share half of the smaller, or when two objects give
     them one Tracking UID: a corrected region may lie elsewhere.
     """
+    in_utc = all(roi.utc_offset is not None for roi in rois if roi.content_datetime)
     lesions: list[StoredLesion] = []
-    for roi in sorted(rois, key=_preference, reverse=True):
+    for roi in sorted(rois, key=lambda roi: _preference(roi, in_utc=in_utc), reverse=True):
         for i, lesion in enumerate(lesions):
             if _same_lesion(roi, lesion.roi):
                 lesions[i] = StoredLesion(lesion.roi, (*lesion.instead_of, roi))
@@ -160,15 +165,28 @@ def one_per_lesion(rois: Sequence[StoredRoi]) -> tuple[StoredLesion, ...]:
     return tuple(lesions)
 
 
-def _preference(roi: StoredRoi) -> tuple[bool, datetime, bool, int, int, str]:
+def share_outside(roi: StoredRoi, taken: Sequence[StoredRoi]) -> float:
+    """Return which share of a region's voxels lies outside all of those taken; the region has a voxel."""
+    covered = np.logical_or.reduce([other.mask for other in taken])
+    return float(np.count_nonzero(roi.mask & ~covered) / np.count_nonzero(roi.mask))
+
+
+def _preference(roi: StoredRoi, *, in_utc: bool) -> tuple[bool, timedelta, bool, int, int, str]:
     return (
         roi.origin.by_person,
-        roi.content_datetime or datetime.min,  # noqa: DTZ901  # header times are compared as written
+        _age(roi.content_datetime, roi.utc_offset if in_utc else None),
         roi.source is RoiSource.STORED_SEG,
         int(np.count_nonzero(roi.mask)),
         -roi.number,
         roi.sop_instance_uid,
     )
+
+
+def _age(when: datetime | None, utc_offset: timedelta | None) -> timedelta:
+    """Return a moment as the time since the calendar's beginning, which no offset leaves; undated is before all."""
+    if when is None:
+        return timedelta.min
+    return when - datetime.min - (utc_offset or timedelta())  # noqa: DTZ901  # header times have no zone
 
 
 def _same_lesion(a: StoredRoi, b: StoredRoi) -> bool:

@@ -16,10 +16,11 @@ from inference.read.header import text
 from inference.roi.header import reference_missing, unplaced
 from inference.roi.rtstruct import RT_STRUCTURE_SET, structure_facts, structure_masks
 from inference.roi.seg import SEGMENTATION_CLASSES, segment_facts, segment_masks
-from inference.roi.stored import RoiFacts, StoredRoi, one_per_lesion, shown
+from inference.roi.stored import RoiFacts, StoredRoi, one_per_lesion, share_outside, shown
 from inference.roi.tumour_rules import PATTERN_KEY, TumourRoi, choose_tumours
 
 MOST_NAMED = 12  # regions that a message names
+LOST_SHARE = 0.5  # of a region that another replaces; where more lies outside all that are taken, a tumour may be lost
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ class StoredSearch:
 
     @property
     def unusable_remarks(self) -> tuple[Remark, ...]:
-        """Why stored objects were not used, as warnings."""
-        return tuple(Remark(_warning_code(e).value, e.message) for e in self.unusable)
+        """Why stored objects were not used, and what is lost of those that others replace, as warnings."""
+        unusable = tuple(Remark(_warning_code(e).value, e.message) for e in self.unusable)
+        return (*unusable, *_partly_replaced(self.tumours))
 
     @property
     def ambiguity(self) -> str:
@@ -190,6 +192,19 @@ def _lesions(placed: Sequence[PlacedTumour]) -> Iterator[PlacedTumour]:
     for lesion in one_per_lesion([p.on_ct for p in placed]):
         taken = next(p for p in placed if p.on_ct is lesion.roi)
         yield replace(taken, instead_of=lesion.instead_of)
+
+
+def _partly_replaced(tumours: Sequence[PlacedTumour]) -> Iterator[Remark]:
+    """Yield a warning of each replaced region of which no region taken holds the larger part: two tumours drawn as one."""
+    taken = [tumour.on_ct for tumour in tumours]
+    for tumour in tumours:
+        for other in tumour.instead_of:
+            if (share := share_outside(other, taken)) > LOST_SHARE:
+                yield Remark(
+                    WarningCode.ROI_PARTLY_REPLACED.value,
+                    f"{other.name} is replaced by {tumour.drawn.name}, and {share:.0%} of it lies outside every region "
+                    "that is scored; a tumour there needs a region of its own",
+                )
 
 
 # The warning that stands for the refusal of one object where another, or a proposal, serves.

@@ -136,6 +136,12 @@ def contour(**values: Any) -> Change:
     return lambda study: put(study[-1].ROIContourSequence[0].ContourSequence, **values)
 
 
+def redrawn(study: list[Dataset]) -> None:
+    """A later day's region holds the first slice alone."""
+    put(study[-1:], StructureSetDate="20250103")
+    contour(ContourData=LESION[0])(study)
+
+
 def mapping(study: list[Dataset]) -> None:
     """Add a Real World Value Mapping of the PET that is 6 % off."""
     ds = builders.base_dataset("1.2.840.10008.5.1.4.1.1.67", "RWV", OTHER_SERIES, f"{OTHER_SERIES}.1")

@@ -47,6 +47,7 @@ from tests.inference.changes import (
     pet,
     put,
     raw,
+    redrawn,
     repainted,
     sound_study,
     square,
@@ -233,8 +234,9 @@ LATER_SERIES = {"SeriesTime": "113000"}
 WARNED: dict[str, Case] = {
     "ROI_REFERENCE_MISSING": Case(another("GTV 2", elsewhere)),
     "ROI_UNREADABLE": Case(another("GTV 2", contour(ContourData=["0", "0", "8", "9", "0", "8", "9", "1e6", "8"]))),
-    "ROI_EMPTY": Case(another("GTV 2", contour(ContourGeometricType="POINT"))),
     "ROI_OTHER_PATIENT": Case(another("GTV 2", lambda regions: put(regions, PatientID="SOMEBODY ELSE"))),
+    "ROI_EMPTY": Case(another("GTV 2", contour(ContourGeometricType="POINT"))),
+    "ROI_PARTLY_REPLACED": Case(another("GTV 2", redrawn)),
     "FOV_MARGIN": Case(CASES["FOV_MARGIN"].change, BOX),
     "FOV_LARGE": Case(drawn([square((-63.0, 63.0), LESION_Y, z) for z in LESION_Z])),
     "CROP_PADDED": Case(drawn([square((-63.0, -47.0), LESION_Y, z) for z in LESION_Z])),
