@@ -112,6 +112,21 @@ def test_a_gap_between_contours_stays_a_gap(ct: list[Dataset], grid: Volume) -> 
     assert {z for z, _, _ in voxels_of(ct, pet, contours)} == {0, 1, 5, 6, 7}, "10 mm slices at most"
 
 
+def test_contours_a_tenth_of_a_slice_apart_lie_in_one_plane(ct: list[Dataset], grid: Volume) -> None:
+    """At 0.04 slices an inner contour cuts a hole; at 0.5 it is a plane of its own, and the slice takes the nearer one."""
+    outer, inner = square(-11.0, 11.0, 8.0), square(-3.0, 3.0, 8.0)
+    cut = voxels_of(ct, grid, [outer, inner])
+    assert voxels_of(ct, grid, [outer, square(-3.0, 3.0, 8.16)]) == cut
+    assert voxels_of(ct, grid, [square(-3.0, 3.0, 6.2), square(-11.0, 11.0, 8.2)]) == voxels_of(ct, grid, [outer])
+
+
+def test_the_closest_planes_say_how_thick_a_slice_is(ct: list[Dataset]) -> None:
+    """Planes 6, 6 and 9 mm apart on 4 mm slices reach 3 mm: one slice or two each, and a gap where the 9 mm are."""
+    pet = volume_of(pet_slices(), Unit.SUVBW)
+    contours = [square(-8.0, 9.0, z) for z in (2.0, 8.0, 16.9)]
+    assert {z for z, _, _ in voxels_of(ct, pet, contours)} == {0, 1, 2, 4}
+
+
 def test_contours_are_cut_at_the_image(ct: list[Dataset], grid: Volume) -> None:
     cut = voxels_of(ct, grid, [square(-300.0, -57.0, 8.0), square(-300.0, -57.0, 400.0)])
     assert cut == {(2, y, x) for y in (0, 1) for x in (0, 1)}

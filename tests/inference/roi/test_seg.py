@@ -212,6 +212,49 @@ def test_frames_whose_thickness_is_not_their_distance_make_a_grid(
     assert roi.mask.any()
 
 
+def test_rows_and_columns_keep_their_own_spacing() -> None:
+    """Pixels of 2 mm down and 5 mm across: on their lattice, and carried from half a slice beside it."""
+    images = ct_slices(np.zeros((4, 12, 10), dtype=np.float32), spacing_mm=(4.0, 2.0, 5.0))
+    oblong = volume_of(images, Unit.HOUNSFIELD)
+    block = np.zeros((4, 12, 10), dtype=np.uint8)
+    block[1:3, 2:11, 1:4] = 1
+    seg = segmentation(images, block)
+    (roi,) = segment_masks(seg, oblong)
+    assert not roi.method
+    np.testing.assert_array_equal(roi.mask, block)
+    x, y, z = oblong.geometry.origin_mm
+    beside = replace(oblong, geometry=replace(oblong.geometry, origin_mm=(x + 1.5, y + 0.6, z)))
+    (roi,) = segment_masks(seg, beside)
+    assert roi.method == "carried by nearest neighbour"
+    np.testing.assert_array_equal(roi.mask, block)
+
+
+@pytest.mark.parametrize(("sideways_mm", "refused"), [(1.9, False), (2.2, True)])
+def test_frames_may_lie_half_a_pixel_sideways(
+    ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_], sideways_mm: float, refused: bool
+) -> None:
+    """Of 4 mm: by a shear of the stack off the image's lattice."""
+    seg = segmentation(ct, truth.astype(np.uint8))
+    place_of = seg.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0]
+    x, y, z = (float(v) for v in place_of.ImagePositionPatient)
+    place_of.ImagePositionPatient = [x + sideways_mm, y, z]
+    if refused:
+        assert "2.20 mm sideways" in _refusal(seg, grid).message
+    else:
+        assert segment_masks(seg, grid)[0].mask.any()
+
+
+def test_a_frames_own_groups_come_before_the_shared_ones(
+    ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]
+) -> None:
+    seg = segmentation(ct, truth.astype(np.uint8))
+    shared = Dataset()
+    shared.ImagePositionPatient = [0.0, 0.0, 999.0]
+    seg.SharedFunctionalGroupsSequence[0].PlanePositionSequence = [shared]
+    (roi,) = segment_masks(seg, grid)
+    np.testing.assert_array_equal(roi.mask, truth)
+
+
 @pytest.mark.parametrize(("stated", "kept"), [("not a uid", None), ("1." + "2" * 80, None), ("1.2.3", "1.2.3")])
 def test_a_tracking_uid_that_is_none_is_not_taken_over(
     ct: list[Dataset], truth: NDArray[np.bool_], stated: str, kept: str | None
