@@ -244,6 +244,24 @@ def test_frames_may_lie_half_a_pixel_sideways(
         assert segment_masks(seg, grid)[0].mask.any()
 
 
+def test_frames_closer_than_half_their_thickness_stay_apart(
+    ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]
+) -> None:
+    """Two frames 1 mm apart and 5 mm thick are two slices: the image's slice takes the nearer one, not both."""
+    seg = segmentation(ct[1:3], np.stack([truth[1], truth[2] & ~truth[1]]).astype(np.uint8))
+    for z, group in zip((7.6, 8.6), seg.PerFrameFunctionalGroupsSequence, strict=True):
+        place_of = group.PlanePositionSequence[0]
+        x, y, _ = (float(v) for v in place_of.ImagePositionPatient)
+        place_of.ImagePositionPatient = [x + 1.2, y, z]
+    shared = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    shared.SliceThickness = 5.0
+    if "SpacingBetweenSlices" in shared:
+        del shared.SpacingBetweenSlices
+    (roi,) = segment_masks(seg, grid)
+    voxels = int(roi.mask.sum())
+    assert voxels in {int(truth[1].sum()), int((truth[2] & ~truth[1]).sum())}, "one frame's, not those of both"
+
+
 def test_a_frames_own_groups_come_before_the_shared_ones(
     ct: list[Dataset], grid: Volume, truth: NDArray[np.bool_]
 ) -> None:
