@@ -13,6 +13,7 @@ import pytest
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode, WarningCode
 from egfr_dls.volume import FloatVolume, Volume
+from inference.imaging import registration
 from inference.imaging.registration import Registration, estimated, register
 from inference.imaging.resample import cropped
 from inference.read.ct import read_ct
@@ -177,3 +178,28 @@ def test_what_no_couch_allows_is_refused(motion: Motion, words: str) -> None:
     with pytest.raises(StudyRefusedError, match="REGISTRATION_IMPLAUSIBLE") as refused:
         register(foreign(phantom(1).pet_suv, motion), phantom(1).ct_hu)
     assert words in refused.value.message
+
+
+@pytest.mark.parametrize(("measured", "words"), [
+    ({"body_overlap": 0.84}, "the bodies do not fit"), ({"information": 0.09}, "one image says nothing of the other"),
+])  # fmt: skip
+def test_an_estimate_beyond_a_bound_is_refused(
+    monkeypatch: pytest.MonkeyPatch, measured: dict[str, float], words: str
+) -> None:
+    """Of a sound pair, whatever led the search there: the last look is at the estimate itself."""
+    measure = registration._measured
+    monkeypatch.setattr(registration, "_measured", lambda *of: replace(measure(*of), **measured))
+    with pytest.raises(StudyRefusedError, match="REGISTRATION_IMPLAUSIBLE") as refused:
+        register(foreign(phantom(1).pet_suv, Motion()), phantom(1).ct_hu)
+    assert words in refused.value.message
+
+
+@pytest.mark.parametrize("posture", ["head for feet and face down", "head for feet", "face down"])
+def test_each_posture_is_compared(monkeypatch: pytest.MonkeyPatch, posture: str) -> None:
+    starts, turn = registration.Pair.starts, registration.TURNED[posture]
+    better = [(9.0, (0.0, 0.0, 0.0))]
+    monkeypatch.setattr(
+        registration.Pair, "starts", lambda pair, turned=(0.0, 0.0, 0.0): better if turned == turn else starts(pair, turned)
+    )  # fmt: skip
+    with pytest.raises(StudyRefusedError, match=f"the PET fits better {posture}, with"):
+        register(foreign(phantom(1).pet_suv, Motion()), phantom(1).ct_hu)
