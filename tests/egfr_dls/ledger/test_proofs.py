@@ -83,7 +83,7 @@ def test_a_report_names_only_what_is_not_proven_yet(tx: Tx) -> None:
     assert [p.sop_instance_uid for p in report.asked_of] == ["1.report"]
 
 
-@pytest.mark.parametrize("to", TRANSITIONS[DeliveryState.STORED])
+@pytest.mark.parametrize("to", sorted(TRANSITIONS[DeliveryState.STORED]))
 def test_a_proof_leads_on_from_stored_only_and_once(tx: Tx, to: DeliveryState) -> None:
     assert proofs.settle(tx, "1.roi", "pacs", to, NOW) == 1
     assert row(tx, "1.roi") == (to, "COERCED", int(to is DeliveryState.QUEUED))
