@@ -66,7 +66,7 @@ def _report(ds: Dataset, biomarker: str, source: str) -> PriorReport | None:
         demonstration=ours[series],
         model=f"{_text(next(_named(group, ALGORITHM_NAME)))} {_text(next(_named(group, ALGORITHM_VERSION)))}",
         model_sha256=parameters["weights_sha256"],
-        cut_off=float(parameters["cutoff"]),
+        cut_off=_share(float(parameters["cutoff"]), "cutoff"),
     )
     whose = text(ds, "PatientID"), text(ds, "IssuerOfPatientID")
     return PriorReport(study, *whose, date, text(ds, "StudyTime")[:16], finding)
@@ -94,8 +94,12 @@ def _text(item: Dataset) -> str:
 
 
 def _number(group: Dataset, name: Code) -> float:
-    """Return a score, which lies in 0 to 1."""
-    value = float(next(_named(group, name)).MeasuredValueSequence[0].NumericValue)
+    """Return a score."""
+    return _share(float(next(_named(group, name)).MeasuredValueSequence[0].NumericValue), name.meaning)
+
+
+def _share(value: float, what: str) -> float:
+    """Return a score or a cut-off, which lies in 0 to 1; NaN does not."""
     if not 0 <= value <= 1:
-        raise ValueError(f"{name.meaning} is {value}; needed: 0 to 1")
+        raise ValueError(f"{what} is {value}; needed: 0 to 1")
     return value

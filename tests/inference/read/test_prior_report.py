@@ -79,3 +79,13 @@ def test_a_score_out_of_range_is_no_score(score: str) -> None:
                 element.value = score
 
     assert read(scored(), change) is None
+
+
+@pytest.mark.parametrize("cut_off", ["nan", "inf", "-inf", "1.5", "-0.1", ""])
+def test_a_report_whose_cut_off_is_none_is_no_history(cut_off: str) -> None:
+    def change(ds: Dataset) -> None:
+        for element in ds.iterall():
+            if element.keyword == "TextValue" and str(element.value).startswith("cutoff="):
+                element.value = f"cutoff={cut_off}"
+
+    assert read(scored(), change) is None
