@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +53,7 @@ def history(
             read_prior_report(kept(sha256), biomarker, source)
             for source, sha256 in retrievals.reports(tx, found.study_instance_uid)
         ]
-        priors += [prior for _, date, document in own if (prior := _prior(date, StudyFindings.from_json(document)))]
+        priors += [prior for _, date, document in own if (prior := _prior(date, document))]
         priors += [
             r.finding for r in reports if r and r.study_instance_uid not in known and _precedes(r, whose, site_key)
         ]
@@ -89,19 +90,27 @@ def _whose(reference: Dataset, site_key: bytes) -> PatientStudy | None:
     return PatientStudy(key, date, text(reference, "StudyTime")[:16])
 
 
-def _prior(study_date: str, found: StudyFindings) -> PriorFinding | None:
-    if found.model is None or found.patient.egfr_dls is None:
+def _prior(study_date: str, document: str) -> PriorFinding | None:
+    """Return what a stored result scored; of another version's document only what a prior needs is read."""
+    try:
+        found = json.loads(document)
+        model, patient = found["model"], found["patient"]
+        if model is None or patient["egfr_dls"] is None:
+            return None
+        return PriorFinding(
+            study_date=f"{study_date[:4]}-{study_date[4:6]}-{study_date[6:]}",
+            egfr_dls=patient["egfr_dls"],
+            pdl1_dls=patient["pdl1_dls"],
+            source=LEDGER,
+            demonstration=any(
+                m is not None and m["status"] == "demonstration" for m in (model, found["companion_model"])
+            ),
+            model=f"{model['name']} {model['version']}",
+            model_sha256=model["sha256"],
+            cut_off=model["cut_off"],
+        )
+    except (KeyError, TypeError, ValueError):
         return None
-    return PriorFinding(
-        study_date=f"{study_date[:4]}-{study_date[4:6]}-{study_date[6:]}",
-        egfr_dls=found.patient.egfr_dls,
-        pdl1_dls=found.patient.pdl1_dls,
-        source=LEDGER,
-        demonstration=found.demonstration,
-        model=f"{found.model.name} {found.model.version}",
-        model_sha256=found.model.sha256,
-        cut_off=found.model.cut_off,
-    )
 
 
 def _fetched(series: FetchedSeries) -> Remark:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -62,13 +63,17 @@ def known(ledger: Ledger, found: StudyFindings = NOW, **attributes: Any) -> Hist
 
 def before(ledger: Ledger, found: StudyFindings = OLD, **attributes: Any) -> None:
     """Keep a result of an earlier study, as the inference stage does."""
+    keep(ledger, found.to_json(), **attributes)
+
+
+def keep(ledger: Ledger, document: str, **attributes: Any) -> None:
     attributes = {"StudyDate": "20250131", **attributes}
     whose = known(ledger, **attributes).whose
     assert whose is not None
     with ledger.begin() as tx:
         studies.ensure(tx, "1", KEY, 0.0)
         patients.enter(tx, "1", whose)
-        results.add_findings(tx, "1", "pet_ct_egfr", "x", found.to_json(), "evidence", 0.0)
+        results.add_findings(tx, "1", "pet_ct_egfr", "x", document, "evidence", 0.0)
 
 
 def test_an_earlier_result_of_the_patient_stands_in_the_findings(ledger: Ledger) -> None:
@@ -102,6 +107,20 @@ def test_a_study_without_patient_id_is_nobodys(ledger: Ledger) -> None:
 
 def test_an_earlier_refusal_is_no_earlier_score(ledger: Ledger) -> None:
     before(ledger, replace(OLD, patient=PatientFinding()))
+    assert known(ledger).priors == ()
+
+
+def test_a_document_of_another_version_costs_no_study(ledger: Ledger) -> None:
+    """After a roll-back the ledger holds keys that this version does not know, or lacks some that it needs."""
+    document = {**json.loads(OLD.to_json()), "of_a_later_version": 1}
+    document["patient"]["of_a_later_version"] = 1
+    keep(ledger, json.dumps(document))
+    assert known(ledger).priors == (PRIOR,)
+
+
+@pytest.mark.parametrize("document", ["", "[]", "{}", '{"model": {}, "patient": {"egfr_dls": 0.5}}'])
+def test_a_document_that_cannot_be_read_is_left_out(ledger: Ledger, document: str) -> None:
+    keep(ledger, document)
     assert known(ledger).priors == ()
 
 
