@@ -63,7 +63,7 @@ def history(
 
 def _precedes(report: PriorReport, whose: PatientStudy, site_key: bytes) -> bool:
     """Whether a report is of an earlier study of the same patient."""
-    same = patients.patient_key(site_key, report.patient_id, report.issuer) == whose.patient_key
+    same = patients.patient_key(site_key, report.patient_id, report.issuer, report.birth_date) == whose.patient_key
     return same and (report.study_date, report.study_time) < (whose.study_date, whose.study_time)
 
 
@@ -84,9 +84,10 @@ def with_history(found: StudyFindings, known: History) -> StudyFindings:
 def _whose(reference: Dataset, site_key: bytes) -> PatientStudy | None:
     """Return whose study it is and when it was made; None where there is no PatientID or no readable Study Date."""
     patient_id, date = text(reference, "PatientID"), text(reference, "StudyDate")
+    born = text(reference, "PatientBirthDate")
     if not patient_id or not _DATE.fullmatch(date):
         return None
-    key = patients.patient_key(site_key, patient_id, text(reference, "IssuerOfPatientID"))
+    key = patients.patient_key(site_key, patient_id, text(reference, "IssuerOfPatientID"), born)
     return PatientStudy(key, date, text(reference, "StudyTime")[:16])
 
 

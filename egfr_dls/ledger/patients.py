@@ -1,4 +1,4 @@
-"""Which studies are of one patient, without the patient: a keyed hash of PatientID and its issuer."""
+"""Which studies are of one patient, without the patient: a keyed hash of PatientID, its issuer and the birth date."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ class PatientStudy:
     study_time: str
 
 
-def patient_key(site_key: bytes, patient_id: str, issuer: str) -> str:
+def patient_key(site_key: bytes, patient_id: str, issuer: str, birth_date: str) -> str:
     """Return the patient's name in the ledger, useless without the site's key.
 
     Parameters
     ----------
-    patient_id, issuer
-        PatientID (0010,0020) and IssuerOfPatientID (0010,0021)
+    patient_id, issuer, birth_date
+        PatientID (0010,0020), IssuerOfPatientID (0010,0021) and PatientBirthDate (0010,0030): sites without issuer, and IDs
+        such as ANON, give one ID to several patients
     """
-    text = f"patient\n{issuer}\n{patient_id}"
+    text = f"patient\n{issuer}\n{patient_id}\n{birth_date}"
     return hmac.new(site_key, text.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:32]
 
 

@@ -26,11 +26,12 @@ _DATE = re.compile(r"[0-9]{8}")
 
 @dataclass(frozen=True)
 class PriorReport:
-    """What a report of ours says: PatientID, its issuer, Study Date and Time, and its score."""
+    """What a report of ours says: PatientID, its issuer, PatientBirthDate, Study Date and Time, and its score."""
 
     study_instance_uid: str
     patient_id: str
     issuer: str
+    birth_date: str
     study_date: str
     study_time: str
     finding: PriorFinding
@@ -68,7 +69,7 @@ def _report(ds: Dataset, biomarker: str, source: str) -> PriorReport | None:
         model_sha256=parameters["weights_sha256"],
         cut_off=_share(float(parameters["cutoff"]), "cutoff"),
     )
-    whose = text(ds, "PatientID"), text(ds, "IssuerOfPatientID")
+    whose = text(ds, "PatientID"), text(ds, "IssuerOfPatientID"), text(ds, "PatientBirthDate")
     return PriorReport(study, *whose, date, text(ds, "StudyTime")[:16], finding)
 
 

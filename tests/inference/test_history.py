@@ -49,6 +49,7 @@ def header(**attributes: Any) -> Dataset:
         "20250601",
         "1200",
     )
+    ds.PatientBirthDate = "19600101"
     for keyword, value in attributes.items():
         setattr(ds, keyword, value)
     return ds
@@ -89,6 +90,7 @@ def test_an_earlier_result_of_the_patient_stands_in_the_findings(ledger: Ledger)
     [
         {"PatientID": "4712"},
         {"IssuerOfPatientID": "ELSEWHERE"},
+        {"PatientBirthDate": "19610101"},
         {"IssuerOfPatientID": ""},
         {"StudyDate": "20250131"},  # not earlier
         {"StudyDate": "20241231"},
@@ -180,7 +182,13 @@ def test_reports_from_pacs_and_own_results_are_one_time_line(ledger: Ledger) -> 
 
 
 @pytest.mark.parametrize(
-    "attributes", [{"PatientID": "4712"}, {"IssuerOfPatientID": "ELSEWHERE"}, {"StudyDate": "20260101"}]
+    "attributes",
+    [
+        {"PatientID": "4712"},
+        {"PatientBirthDate": "19610101"},
+        {"IssuerOfPatientID": "ELSEWHERE"},
+        {"StudyDate": "20260101"},
+    ],
 )
 def test_a_report_of_another_patient_or_a_later_study_is_left_out(ledger: Ledger, attributes: dict[str, Any]) -> None:
     fetched_report(ledger, report(**attributes))

@@ -7,7 +7,7 @@ from egfr_dls.ledger.patients import MAX_EARLIER, PatientStudy, patient_key
 
 KEY = b"k" * 32
 BIOMARKER = "pet_ct_egfr"
-WHO = patient_key(KEY, "4711", "SITE")
+WHO = patient_key(KEY, "4711", "SITE", "19600101")
 
 
 def result(tx: Tx, study: str, date: str, document: str, *, who: str = WHO, time: str = "") -> None:
@@ -17,10 +17,15 @@ def result(tx: Tx, study: str, date: str, document: str, *, who: str = WHO, time
 
 
 def test_the_patient_is_a_hash_of_id_and_issuer_under_the_sites_key() -> None:
-    others = {patient_key(KEY, "4712", "SITE"), patient_key(KEY, "4711", ""), patient_key(b"x" * 32, "4711", "SITE")}
+    assert patient_key(KEY, "4711", "SITE", "19610101") != WHO
+    others = {
+        patient_key(KEY, "4712", "SITE", "19600101"),
+        patient_key(KEY, "4711", "", "19600101"),
+        patient_key(b"x" * 32, "4711", "SITE", "19600101"),
+    }
     assert len({WHO, *others}) == 4
     assert "4711" not in WHO
-    assert patient_key(KEY, "4711", "SITE") == WHO
+    assert patient_key(KEY, "4711", "SITE", "19600101") == WHO
 
 
 def test_earlier_studies_come_in_their_order_each_with_its_last_revision(tx: Tx) -> None:
@@ -38,7 +43,7 @@ def test_neither_the_study_itself_nor_later_ones_nor_other_patients_nor_biomarke
     result(tx, "1", "20250101", "itself")
     result(tx, "2", "20250102", "later")
     result(tx, "3", "20250101", "same moment", time="1000")
-    result(tx, "4", "20240101", "another's", who=patient_key(KEY, "4712", "SITE"))
+    result(tx, "4", "20240101", "another's", who=patient_key(KEY, "4712", "SITE", "19600101"))
     now = PatientStudy(WHO, "20250101", "1000")
     assert patients.earlier(tx, "1", now, BIOMARKER) == []
     assert patients.earlier(tx, "9", PatientStudy(WHO, "20260101", ""), "another") == []
@@ -53,5 +58,5 @@ def test_the_newest_count(tx: Tx) -> None:
 
 def test_a_corrected_patient_id_takes_the_study_along(tx: Tx) -> None:
     result(tx, "1", "20250101", "first")
-    patients.enter(tx, "1", PatientStudy(patient_key(KEY, "4712", "SITE"), "20250101", ""))
+    patients.enter(tx, "1", PatientStudy(patient_key(KEY, "4712", "SITE", "19600101"), "20250101", ""))
     assert patients.earlier(tx, "9", PatientStudy(WHO, "20260101", ""), BIOMARKER) == []
