@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.ledger import retention, studies
@@ -39,14 +39,23 @@ class IndexedInstance:
 
 
 def enter(tx: Tx, found: Sequence[IndexedInstance], site_key: bytes, listener: str) -> None:
-    """Enter instances: same UID and digest is nothing new; same UID, other digest is kept, marked, and flags the study."""
+    """Enter instances: same UID and digest is nothing new; same UID, other digest is kept, marked, and flags the study.
+
+    Each bears the association that brought it last.
+    """
     if not found:
         return
     _touch_associations(tx, found, listener)
     _count_own(tx, [one for one in found if one.own])
-    new = _new(tx, [one for one in found if not one.own])
-    if not new:
-        return
+    theirs = [one for one in found if not one.own]
+    new = _new(tx, theirs)
+    if new:
+        _enter_new(tx, new, site_key)
+    if len(new) < len(theirs):
+        _note_last_association(tx, theirs)
+
+
+def _enter_new(tx: Tx, new: Sequence[tuple[IndexedInstance, bool]], site_key: bytes) -> None:
     by_study: defaultdict[str, list[tuple[IndexedInstance, bool]]] = defaultdict(list)
     for one, conflict in new:
         by_study[one.entry.study_instance_uid].append((one, conflict))
@@ -129,6 +138,18 @@ def _digests(tx: Tx, sop_instance_uids: Iterable[str]) -> defaultdict[str, set[s
         for uid, digest in tx.execute(query.where(instance.c.sop_instance_uid.in_(some))):
             known[uid].add(digest)
     return known
+
+
+def _note_last_association(tx: Tx, found: Sequence[IndexedInstance]) -> None:
+    tx.execute(
+        update(instance)
+        .where(instance.c.sop_instance_uid == bindparam("uid"), instance.c.digest == bindparam("content"))
+        .values(association_id=bindparam("association")),
+        [
+            {"uid": one.entry.sop_instance_uid, "content": one.digest, "association": one.entry.association_id}
+            for one in found
+        ],
+    )
 
 
 def _enter_series(tx: Tx, entries: Sequence[ReceivedInstance]) -> None:

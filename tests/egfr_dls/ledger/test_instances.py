@@ -129,6 +129,58 @@ def test_an_association_is_released_or_aborted_once(tx: Tx) -> None:
     assert studies.snapshot(tx, STUDY).interrupted
 
 
+Sent = tuple[str, str, bool]  # association, what it brought, whether it ended in order
+WHAT: dict[str, dict[str, str]] = {
+    "PT": {"sop_instance_uid": "1.2.2.1", "series_instance_uid": "1.2.2", "modality": "PT"},
+    "CT": {},
+    "CT, the next": {"sop_instance_uid": "1.2.1.2"},
+    "SEG": {"sop_instance_uid": "1.2.3.1", "series_instance_uid": "1.2.3", "modality": "SEG"},
+    "SR": {"sop_instance_uid": "1.2.4.1", "series_instance_uid": "1.2.4", "modality": "SR"},
+}
+
+
+@pytest.mark.parametrize(
+    ("sent", "interrupted"),
+    [
+        ([("a", "CT", False)], True),
+        # what is not of its series ends no interruption
+        ([("a", "CT", False), ("b", "SR", True)], True),
+        ([("a", "CT", False), ("b", "SEG", True)], True),
+        ([("a", "CT", False), ("b", "PT", True)], True),
+        # what fills no role makes none
+        ([("a", "CT", True), ("b", "SR", False)], False),
+        ([("a", "SR", False)], False),
+        # the same images again, and the rest of them
+        ([("a", "CT", False), ("b", "CT", True)], False),
+        ([("a", "CT", False), ("b", "CT, the next", True)], False),
+        ([("a", "CT", False), ("b", "CT, the next", True), ("c", "SR", False)], False),
+        # and broken off again
+        ([("a", "CT", False), ("b", "CT", False)], True),
+        ([("a", "CT", True), ("b", "CT", False)], True),
+        ([("a", "CT", False), ("b", "CT, the next", False), ("c", "SEG", True)], True),
+        ([("a", "CT", False), ("b", "PT", False), ("c", "CT", True)], True),
+        ([("a", "CT", False), ("b", "PT", False), ("c", "CT", True), ("c", "PT", True)], False),
+        # an earlier one says nothing of a later one
+        ([("b", "CT, the next", True), ("a", "CT", False)], True),
+    ],
+)  # fmt: skip
+def test_an_interruption_ends_when_images_of_its_series_come_again_in_order(
+    tx: Tx, sent: list[Sent], interrupted: bool
+) -> None:
+    for second, (association_id, what, released) in enumerate(sent):
+        add(tx, second=second, association_id=association_id, **WHAT[what])
+        end(tx, association_id, released=released)
+    assert studies.snapshot(tx, STUDY).interrupted is interrupted
+
+
+def test_an_aborted_object_of_ours_is_no_interruption(tx: Tx) -> None:
+    add(tx)
+    end(tx, "a", released=True)
+    add(tx, second=1, sop_instance_uid="1.2.9.1", association_id="b", own=True)
+    end(tx, "b", released=False)
+    assert not studies.snapshot(tx, STUDY).interrupted
+
+
 def test_open_associations_of_a_dead_listener_are_aborted(tx: Tx) -> None:
     add(tx)
     end(tx, "a", released=True)
