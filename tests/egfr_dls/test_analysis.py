@@ -397,6 +397,7 @@ def with_contours(change: Callable[[Dataset], object]) -> list[Dataset | bytes]:
 def of_other_images(ds: Dataset) -> None:
     frame = ds.ReferencedFrameOfReferenceSequence[0]
     frame.FrameOfReferenceUID, frame.RTReferencedStudySequence = "1.2.4", []
+    ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = "1.2.4"
     ds.pop("FrameOfReferenceUID", None)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from egfr_dls.volume import Geometry
-from inference.imaging.crop import Extent, Source, lesion_extent, sample_square
+from inference.imaging.crop import SPLINE_REACH, Extent, Source, lesion_extent, sample_square
 from inference.imaging.saliency import map_onto
 from tests.inference.motion import rotation
 
@@ -116,15 +116,16 @@ def test_each_sample_of_a_square_has_the_value_of_its_place_in_the_patient(
     assert extent is not None
     box = extent.square(15.0)
     row0, column0, row1, column1 = box.in_pixels((dy, dx))
-    if row0 < 2 or column0 < 2 or row1 > ROWS - 2 or column1 > COLUMNS - 2:
-        return  # partly outside the image: filled
+    reach = SPLINE_REACH
+    if row0 < reach or column0 < reach or row1 > ROWS - reach or column1 > COLUMNS - reach:
+        return  # what the spline reads lies partly outside the image: filled
     source = Source((field - middle).astype(np.float32), np.zeros((ROWS, COLUMNS), np.bool_), 0.0)
     steps = (np.arange(size) + 0.5) * (box.row1_mm - box.row0_mm) / size
     at = np.meshgrid((box.row0_mm + steps) / dy, (box.column0_mm + steps) / dx, indexing="ij")
     wanted = in_patient(grid, z, at[0], at[1]) @ np.array(slope) - middle
     inside = (field - middle)[row0:row1, column0:column1]
     wanted = np.clip(wanted, inside.min(), inside.max())
-    np.testing.assert_allclose(sample_square(source, box, (dy, dx), size), wanted, atol=2e-3)
+    np.testing.assert_allclose(sample_square(source, box, (dy, dx), size), wanted, atol=5e-3)
 
 
 @given(st.integers(-12, 12), st.integers(-12, 12), st.integers(0, 2**32 - 1))
