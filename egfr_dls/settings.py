@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -30,7 +31,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.settings_faults import nearest, sentence
-from egfr_dls.source_transport import check_transport, web_address
+from egfr_dls.source_transport import check_destination, check_transport, web_address
 
 PREFIX = "EGFR_DLS_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -210,23 +211,11 @@ class Reporting(_Section):
     indeterminate_band: float = Field(0.0, ge=0, le=0.5)
 
 
-class Destination(_Section):
-    """A PACS that gets the results."""
+class PeerTls(_Section):
+    """Whom a node that we call by TLS must be, and who we are to it."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    ae_title: AeTitle
-    host: str
-    port: int = Field(ge=1, le=65535)
-    required: bool = True
-    sr_class: Literal["comprehensive_3d", "comprehensive", "enhanced"] | None = None  # left out: the first it takes
-    retry_seconds: float = Field(30, gt=0)  # first back-off of one object; doubles up to an hour
-
-
-class SourceTls(_Section):
-    """Whom a DICOMweb source must be, and who we are to it."""
-
-    ca: Path | None = None  # PEM: who vouches for the source; none: whom the system trusts
-    certificate: Path | None = None  # PEM, ours, where the source asks for one
+    ca: Path | None = None  # PEM: who vouches for it; none: whom the system trusts
+    certificate: Path | None = None  # PEM, ours, where it asks for one
     key: Path | None = None  # PEM, without a pass phrase
 
     @model_validator(mode="after")
@@ -234,6 +223,35 @@ class SourceTls(_Section):
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key belong together; needed: both or none")
         return self
+
+
+class Destination(_Section):
+    """A PACS that gets the results."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    transport: Literal["dimse", "stow"] = "dimse"
+    ae_title: Annotated[str, AfterValidator(_ae_title)] = (
+        ""  # this, host and port: of dimse, and there they must be given
+    )
+    host: str = ""
+    port: int = Field(0, ge=0, le=65535)
+    url: Annotated[str, AfterValidator(web_address)] | None = None  # of stow, as the one below
+    authorization_file: Path | None = None  # holds the value of the Authorization header
+    tls: PeerTls | None = None
+    storage_commitment: bool | None = None  # left out: where the destination takes it; false: prove by query
+    required: bool = True
+    sr_class: Literal["comprehensive_3d", "comprehensive", "enhanced"] | None = None  # left out: the first it takes
+    retry_seconds: float = Field(30, gt=0)  # first back-off of one object; doubles up to an hour
+
+    @model_validator(mode="after")
+    def _keys_of_its_transport(self) -> Self:
+        check_destination(self.transport, dict(self))
+        return self
+
+    @property
+    def machine(self) -> str:
+        """The name or address of the machine, as written."""
+        return self.host or urlsplit(self.url or "").hostname or ""
 
 
 class Source(_Section):
@@ -247,14 +265,14 @@ class Source(_Section):
     retrieve: Literal["c-get", "c-move"] | None = None  # left out: C-GET where the source takes it, else C-MOVE
     url: Annotated[str, AfterValidator(web_address)] | None = None  # of dicomweb, as the two below
     authorization_file: Path | None = None  # holds the value of the Authorization header
-    tls: SourceTls | None = None
+    tls: PeerTls | None = None
     max_instances: int = Field(5000, ge=1)  # of one study; a source that lists more is not fetched from
     max_bytes: int = Field(4294967296, ge=1)  # of one study, by C-GET or DICOMweb
     max_seconds: float = Field(600, gt=0)  # of one study
 
     @model_validator(mode="after")
     def _keys_of_its_transport(self) -> Self:
-        check_transport(self.transport, dict(self), self.model_fields_set)
+        check_transport(self.transport, dict(self))
         return self
 
 

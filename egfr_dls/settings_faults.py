@@ -20,10 +20,6 @@ NOT_IN_THIS_VERSION: dict[str, str] = {
     "inference.triton_url": "Triton",
     "inference.gpu_preprocessing": "GPU inference",
     "biomarkers.mr_brain_metastasis_egfr": "the brain-metastasis biomarker",
-    "destinations.storage_commitment": "storage commitment",
-    "destinations.tls": "DICOM TLS",
-    "destinations.transport": "STOW-RS",
-    "destinations.url": "STOW-RS",
     "http.auth": "the operator's page",
 }
 

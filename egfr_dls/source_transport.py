@@ -1,8 +1,8 @@
-"""Which keys of ``[[sources]]`` belong to which transport, and what the address of a DICOMweb service may be."""
+"""Which keys of a node belong to which transport (``[[sources]]``, ``[[destinations]]``), and what an address may be."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -11,6 +11,11 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {"dimse": ("ae_title", "host", "p
 WITHOUT_EFFECT: Final[Mapping[str, tuple[str, ...]]] = {
     "dimse": ("url", "authorization_file", "tls"),
     "dicomweb": ("ae_title", "host", "port", "retrieve"),
+}
+DESTINATION_NEEDED: Final[Mapping[str, tuple[str, ...]]] = {"dimse": ("ae_title", "host", "port"), "stow": ("url",)}
+DESTINATION_WITHOUT_EFFECT: Final[Mapping[str, tuple[str, ...]]] = {
+    "dimse": ("url", "authorization_file"),
+    "stow": ("ae_title", "host", "port"),
 }
 
 
@@ -35,19 +40,45 @@ def web_address(text: str) -> str:
     return text.rstrip("/")
 
 
-def check_transport(transport: str, keys: Mapping[str, Any], given: Set[str]) -> None:
+def check_transport(transport: str, keys: Mapping[str, Any]) -> None:
     """Refuse a source that lacks a key of its transport, or has one that would be without effect.
 
     Raises
     ------
     ValueError
     """
-    for key in NEEDED[transport]:
+    _check_keys(transport, keys, NEEDED[transport], WITHOUT_EFFECT[transport])
+    _check_secrets(keys)
+
+
+def check_destination(transport: str, keys: Mapping[str, Any]) -> None:
+    """Refuse a destination for the same; storage commitment is a service of DIMSE.
+
+    Raises
+    ------
+    ValueError
+    """
+    _check_keys(transport, keys, DESTINATION_NEEDED[transport], DESTINATION_WITHOUT_EFFECT[transport])
+    if transport == "stow" and keys["storage_commitment"]:
+        raise ValueError(
+            "storage_commitment is true with transport 'stow', which has none; needed: false, or no such key"
+        )
+    _check_secrets(keys)
+
+
+def _check_keys(
+    transport: str, keys: Mapping[str, Any], needed: tuple[str, ...], without_effect: tuple[str, ...]
+) -> None:
+    for key in needed:
         if not keys[key]:
-            raise ValueError(f"{key} is missing; needed with transport {transport!r}: {', '.join(NEEDED[transport])}")
-    for key in WITHOUT_EFFECT[transport]:
-        if key in given:
+            raise ValueError(f"{key} is missing; needed with transport {transport!r}: {', '.join(needed)}")
+    for key in without_effect:
+        if keys[key]:
             raise ValueError(f"{key} is without effect with transport {transport!r}; remove the key")
+
+
+def _check_secrets(keys: Mapping[str, Any]) -> None:
+    """Refuse to send what should be secret where everybody can read it."""
     url = urlsplit(keys["url"] or "")
     if url.scheme == "http" and (keys["tls"] or (keys["authorization_file"] and not _is_loopback(url.hostname or ""))):
         raise ValueError("url is http, with tls or authorization_file; needed: https")

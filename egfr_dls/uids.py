@@ -19,6 +19,11 @@ def derived_uid(*parts: str | int | None) -> str:
     return f"2.25.{uuid.uuid5(NAMESPACE, json.dumps(list(parts))).int}"
 
 
+def new_uid() -> str:
+    """Return a UID that nobody has: of a transaction, never of an object."""
+    return f"2.25.{uuid.uuid4().int}"
+
+
 def series_uid(study_instance_uid: str, biomarker: str, kind: str, *, demonstration: bool) -> str:
     """Return the Series Instance UID of our objects of one kind in one study; the loop guard derives it too."""
     return derived_uid("series", study_instance_uid, biomarker, kind, "demonstration" if demonstration else "real")

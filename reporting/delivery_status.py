@@ -23,6 +23,7 @@ class Outcome(Enum):
     STORED = "stored"
     RETRY = "retry"  # back-off, for a day
     PARK = "park"  # a person must look
+    PARK_ALL = "park_all"  # a person must look at the destination: no object of it can fare better
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ _CLASSES: tuple[tuple[int, int, Rule], ...] = (
     (0xF000, 0xC000, Rule(Outcome.RETRY, "CANNOT_UNDERSTAND", FEW_TRIES)),
 )
 _OTHER = Rule(Outcome.RETRY, "UNKNOWN_STATUS", FEW_TRIES)
+
+
+NO_ANSWER = Rule(Outcome.RETRY, "NO_ANSWER")
+BYTES_UNREADABLE = Rule(Outcome.RETRY, "BYTES_UNREADABLE")
 
 
 def rule_for(status: int) -> Rule:

@@ -31,7 +31,7 @@ from egfr_dls.uids import OBJECT_KINDS, series_uid
 from reporting.acceptance import enqueue_anew, has_another, variant_of
 from reporting.build import ReportObject, build_pictures, build_reports, prepare, required_headers, to_bytes
 from reporting.context import Predecessor, ReportContext, ReportOptions, Revision
-from reporting.send import Sender
+from reporting.delivery import delivering
 from reporting.source_header import SourceImages
 from reporting.variants import Variant
 
@@ -167,7 +167,7 @@ class ReportHandler:
         """Return the destinations outside this machine where a demonstration network's result may not go."""
         if not found.demonstration or self._settings.inference.allow_demonstration_models:
             return []
-        return [destination.name for destination in self._settings.destinations if not is_loopback(destination.host)]
+        return [destination.name for destination in self._settings.destinations if not is_loopback(destination.machine)]
 
 
 def is_loopback(host: str) -> bool:
@@ -182,23 +182,9 @@ def main(settings: Settings, worker: str, stop: threading.Event) -> None:
     """Build reports and deliver them until ``stop`` is set."""
     with open_store(settings) as store:
         handler = ReportHandler(settings, store)
-        senders = [
-            threading.Thread(
-                target=Sender(settings, store, destination, worker, time.time).run,
-                args=(stop,),
-                name=f"sender-{destination.name}",
-            )
-            for destination in settings.destinations
-        ]
-        for thread in senders:
-            thread.start()
-        get_logger().info("ready", count=len(senders))
-        try:
+        with delivering(settings, store, worker, stop) as count:
+            get_logger().info("ready", count=count)
             job_loop.run(store.ledger, handler, worker, stop)
-        finally:
-            stop.set()
-            for thread in senders:
-                thread.join()
 
 
 def _report_of(reports: Iterable[ReportObject], variant: Variant) -> str:

@@ -36,7 +36,7 @@ TRANSITIONS: Mapping[AskedState, frozenset[AskedState]] = {
 
 @dataclass(frozen=True, slots=True)
 class DueProof:
-    """An object that is stored at a destination, and of which that should be proven now. ``first_try_at``: UTC seconds."""
+    """An object that is stored at a destination, and of which that should be proven now."""
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -46,7 +46,6 @@ class DueProof:
     kind: str
     tries: int  # that ended without a word of this object
     absences: int
-    first_try_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +130,12 @@ def conclude(tx: Tx, transaction_uid: str) -> None:
     )
 
 
-def postpone(tx: Tx, sop_instance_uid: str, destination_name: str, due_at: float) -> None:
-    """Count a try, and prove again at ``due_at``."""
+def postpone(tx: Tx, sop_instance_uid: str, destination_name: str, due_at: float, *, counts: bool = True) -> None:
+    """Count a try, unless it is counted, and prove again at ``due_at``."""
     tx.execute(
         update(delivery)
         .where(_is(sop_instance_uid, destination_name), delivery.c.state == DeliveryState.STORED)
-        .values(proof_due_at=due_at, proof_tries=delivery.c.proof_tries + 1)
+        .values(proof_due_at=due_at, proof_tries=delivery.c.proof_tries + int(counts))
     )
 
 
@@ -197,7 +196,6 @@ _STORED = (
         built_object.c.kind,
         delivery.c.proof_tries,
         delivery.c.absences,
-        delivery.c.first_try_at,
     )
     .join(built_object, built_object.c.sop_instance_uid == delivery.c.sop_instance_uid)
     .join(study, study.c.study_instance_uid == built_object.c.study_instance_uid)

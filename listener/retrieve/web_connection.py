@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from egfr_dls.settings import Source, SourceTls
+from egfr_dls.settings import PeerTls, Source
 from listener.retrieve.source import ANSWER_SECONDS, CONNECT_SECONDS, SourceError
 
 AUTHORIZATION_BYTES = 16384
@@ -31,7 +31,7 @@ class WebConnection:
 
     def __init__(self, source: Source) -> None:
         url = urlsplit(source.url or "")
-        context = _context(source.tls or SourceTls()) if url.scheme == "https" else None
+        context = _context(source.tls or PeerTls()) if url.scheme == "https" else None
         self._http = _Http(url.hostname or "", url.port, context)
         self._path = url.path
         self._headers = _authorization(source)
@@ -177,7 +177,7 @@ class _Http(http.client.HTTPConnection):
         self.sock.settimeout(ANSWER_SECONDS)
 
 
-def _context(tls: SourceTls) -> ssl.SSLContext:
+def _context(tls: PeerTls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # PS3.15 B.9

@@ -27,6 +27,7 @@ from egfr_dls.settings import Destination, Settings
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import StudyState
 from listener.indexing.intake import data_set_offset
+from reporting.delivery import sender
 from reporting.send import Sender
 from tests.builders import base_dataset, to_part10
 
@@ -107,7 +108,7 @@ class Desk:
     def sender(self, destination: str = "pacs", worker: str = "reporter-1") -> Sender:
         """Return a new process's sender."""
         (chosen,) = [d for d in self.settings.destinations if d.name == destination]
-        return Sender(self.settings, self.store, chosen, worker, lambda: self.now)
+        return sender(self.settings, self.store, chosen, worker, lambda: self.now)
 
     def send(self, sender: Sender | None = None) -> int:
         """Send what is due now."""
@@ -189,11 +190,11 @@ def kept_data_set(desk: Desk, number: int, kind: str) -> bytes:
 
 @contextmanager
 def desk(
-    root: Path, *ports: int, host: str = "127.0.0.1", names: tuple[str, ...] = ("pacs", "second")
+    root: Path, *ports: int, host: str = "127.0.0.1", names: tuple[str, ...] = ("pacs", "second"), **keys: Any
 ) -> Iterator[Desk]:
-    """Open a store with one destination a port."""
+    """Open a store with one destination a port; ``keys`` are further ones of each."""
     destinations = [
-        Destination(name=name, ae_title="PACS", host=host, port=port, retry_seconds=30)
+        Destination(name=name, ae_title="PACS", host=host, port=port, retry_seconds=30, **keys)
         for name, port in zip(names, ports, strict=False)
     ]
     loaded = settings.load(

@@ -27,7 +27,10 @@ from egfr_dls.ledger import deliveries, destinations, studies
 from egfr_dls.study import StudyState
 from reporting import send
 from reporting.delivery_status import GIVE_UP_SECONDS
+from reporting.dimse import StoringAssociation
+from reporting.register import LEASE_SECONDS
 from reporting.stage import is_loopback
+from reporting.transport import Answered
 from tests.listener.nodes import until
 from tests.reporting.deliveries import (
     ABORT,
@@ -290,7 +293,7 @@ def test_the_log_tells_only_what_was_written_with_the_attempts_made(tmp_path: Pa
             (pages,) = [d for d in deliveries.due(tx, "pacs", work.now) if d.kind == "pages"]
         with structlog.testing.capture_logs() as events:
             work.send(sender)
-            sender._settle(pages, DeliveryState.QUEUED, None, "NO_ANSWER")  # stored by now
+            sender._register.settle(pages, DeliveryState.QUEUED, reason="NO_ANSWER")  # stored by now
         assert [(e["event"], e["kind"], e["attempts"]) for e in events] == [
             ("delivery_not_accepted", "roi", 0),
             ("delivery_parked", "report", 0),
@@ -387,9 +390,9 @@ def test_unreachable_destination_is_probed_within_ten_seconds_and_nothing_is_cou
         sender, waits = work.sender(), []
         for _ in range(8):
             assert work.send(sender) == 0
-            waits.append(sender._probe_at - work.now)
+            waits.append(sender._probing.at - work.now)
             assert work.send(sender) == 0  # too early: it is not called again
-            work.now = sender._probe_at
+            work.now = sender._probing.at
         assert all(0 < wait <= send.PROBE_CAP_SECONDS for wait in waits)
         assert waits[0] <= 1
         assert waits[-1] >= 8
@@ -476,12 +479,13 @@ def test_no_answer_is_lost_to_pynetdicoms_own_reader(
     work: Desk, pacs: ScriptedPacs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a busy machine the sender may wait for its answer later than that comes; nobody else may take it meanwhile."""
-    monkeypatch.setattr(send, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("reporting.association.ANSWER_SECONDS", 1.0)
     sender = work.sender()
-    original = sender._open
+    original = sender._transport.call
 
     def opened(due: Any) -> Any:
-        assoc: Any = original(due)
+        line: Any = original(due)
+        assoc = line._assoc
         assoc._reactor_checkpoint.__class__ = LateRiser
         get_msg = assoc.dimse.get_msg
 
@@ -490,39 +494,41 @@ def test_no_answer_is_lost_to_pynetdicoms_own_reader(
             return get_msg(block)
 
         assoc.dimse.get_msg = late
-        return assoc
+        return line
 
-    sender._open = opened  # type: ignore[method-assign]
+    monkeypatch.setattr(sender._transport, "call", opened)
     assert work.send(sender) == 3
     assert work.states() == ALL_STORED
 
 
-def test_lease_is_renewed_before_each_object(work: Desk, pacs: ScriptedPacs) -> None:
+def test_lease_is_renewed_before_each_object(work: Desk, pacs: ScriptedPacs, monkeypatch: pytest.MonkeyPatch) -> None:
     sender = work.sender(worker="a")
-    original = sender._store_request
+    original = StoringAssociation.store
 
-    def slow(*arguments: Any, **keywords: Any) -> int | None:
-        work.now += send.LEASE_SECONDS * 0.9
+    def slow(line: StoringAssociation, due: Any, path: Path) -> Answered:
+        work.now += LEASE_SECONDS * 0.9
         assert work.send(work.sender(worker="b")) == 0
-        return original(*arguments, **keywords)
+        return original(line, due, path)
 
-    sender._store_request = slow  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr(StoringAssociation, "store", slow)
     assert work.send(sender) == 3
     assert len(pacs.received) == 3
 
 
-def test_sender_that_lost_its_lease_sends_nothing_more(work: Desk, pacs: ScriptedPacs) -> None:
+def test_sender_that_lost_its_lease_sends_nothing_more(
+    work: Desk, pacs: ScriptedPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sender = work.sender(worker="a")
-    original = sender._store_request
+    original = StoringAssociation.store
 
-    def stuck(*arguments: Any, **keywords: Any) -> int | None:
-        status = original(*arguments, **keywords)
-        work.now += send.LEASE_SECONDS + 1
+    def stuck(line: StoringAssociation, due: Any, path: Path) -> Answered:
+        answered = original(line, due, path)
+        work.now += LEASE_SECONDS + 1
         with work.store.ledger.begin() as tx:
-            assert destinations.claim(tx, "pacs", "b", work.now, send.LEASE_SECONDS) == ""
-        return status
+            assert destinations.claim(tx, "pacs", "b", work.now, LEASE_SECONDS) == ""
+        return answered
 
-    sender._store_request = stuck  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr(StoringAssociation, "store", stuck)
     assert work.send(sender) == 1
     assert pacs.uids() == [ROI]
 
@@ -530,7 +536,7 @@ def test_sender_that_lost_its_lease_sends_nothing_more(work: Desk, pacs: Scripte
 def test_sender_of_the_same_name_resumes_at_once(work: Desk, pacs: ScriptedPacs) -> None:
     """The supervisor starts the next reporter under the name of the one that was killed."""
     with work.store.ledger.begin() as tx:
-        destinations.claim(tx, "pacs", "reporter-1", work.now, send.LEASE_SECONDS)
+        destinations.claim(tx, "pacs", "reporter-1", work.now, LEASE_SECONDS)
         deliveries.begin_attempt(tx, ROI, "pacs", work.now)  # and then SIGKILL
     assert work.states()["roi"] == "sent"
     assert work.send(work.sender(worker="reporter-1")) == 3
@@ -549,15 +555,15 @@ def test_stopped_sender_gives_its_lease_back(work: Desk) -> None:
 
 
 def test_sender_is_woken_by_what_is_queued(work: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(send, "POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("reporting.probing.POLL_SECONDS", 3600.0)
     stop, sender, idle = threading.Event(), work.sender(), threading.Event()
-    original = sender._pause
+    original = sender._probing.pause
 
     def pause() -> float:
         idle.set()
         return original()
 
-    monkeypatch.setattr(sender, "_pause", pause)
+    monkeypatch.setattr(sender._probing, "pause", pause)
     thread = threading.Thread(target=sender.run, args=(stop,))
     thread.start()
     try:
@@ -597,7 +603,8 @@ def test_association_lost_before_the_first_request_is_not_opened_again_at_once(
 
 def test_requests_leave_without_waiting_for_an_acknowledgement(work: Desk) -> None:
     with work.store.ledger.read() as tx:
-        opened = work.sender()._open(deliveries.due(tx, "pacs", work.now))
+        line: Any = work.sender()._transport.call(deliveries.due(tx, "pacs", work.now))
+    opened = line._assoc
     assert isinstance(opened, Association)
     assert opened.dul.socket is not None
     assert opened.dul.socket.socket is not None
