@@ -149,7 +149,8 @@ def _lopsided(plan: LesionPlan, grid: Geometry) -> FloatVolume:
         for a, n, d in zip((2, 1, 0), grid.shape, grid.spacing_mm, strict=True)
     )
     along = np.add.outer(y * plan.lopsided_towards[1], x * plan.lopsided_towards[0])
-    factor = COLD_SIDE_SUV_RATIO + (1 - COLD_SIDE_SUV_RATIO) / (1 + np.exp(-8 * along))
+    with np.errstate(over="ignore"):  # far from a small lesion the step is 0
+        factor = COLD_SIDE_SUV_RATIO + (1 - COLD_SIDE_SUV_RATIO) / (1 + np.exp(-8 * along))
     return np.broadcast_to(factor.astype(np.float32), grid.shape)
 
 
