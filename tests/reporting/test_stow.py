@@ -1,0 +1,193 @@
+"""Results by STOW-RS to a service on loopback that answers by a script, and the query that proves them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from egfr_dls import settings
+from egfr_dls.ledger import results
+from egfr_dls.store import open_store
+from egfr_dls.study import StudyState
+from reporting.delivery import prover
+from tests.reporting.deliveries import Desk, object_uid, study_uid
+
+ROI, REPORT, PAGES = (object_uid(1, kind) for kind in ("roi", "report", "pages"))
+SECRET = "Bearer of-nobody"
+
+
+@dataclass
+class Service:
+    """``answers``: (status, body) of each POST in turn, then 200; ``lost``: what no query finds."""
+
+    port: int = 0
+    answers: list[tuple[int, bytes]] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+    posts: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+    def post(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        self.posts.append((path, headers, body))
+        return self.answers.pop(0) if self.answers else (200, b"{}")
+
+    def find(self, path: str) -> tuple[int, bytes]:
+        uid = path.rpartition("=")[2]
+        if uid in self.lost:
+            return 204, b""
+        study, series = path.split("/")[3], path.split("/")[5]
+        keys = {"00080018": uid, "0020000D": study, "0020000E": series}
+        return 200, json.dumps([{key: {"vr": "UI", "Value": [value]} for key, value in keys.items()}]).encode()
+
+
+@contextmanager
+def running() -> Iterator[Service]:
+    service = Service()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self._say(*service.post(self.path, dict(self.headers), body))
+
+        def do_GET(self) -> None:
+            self._say(*service.find(self.path))
+
+        def _say(self, status: int, body: bytes) -> None:
+            if status == 0:  # closes in the middle of an answer
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+                self.close_connection = True
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    service.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield service
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def kept(root: Path, service: Service) -> Iterator[Desk]:
+    """Open a store with the three objects of a study, due at the service."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "token").write_text(f"{SECRET}\n", encoding="ascii")
+    destination = {
+        "name": "pacs", "transport": "stow", "url": f"http://127.0.0.1:{service.port}/dicom-web",
+        "authorization_file": root / "token",
+    }  # fmt: skip
+    storage = {"root": root / "store", "min_free_bytes": 0}
+    loaded = settings.load(None, {"storage": storage, "destinations": [destination]})
+    with open_store(loaded) as store:
+        work = Desk(loaded, store)
+        work.keep()
+        yield work
+
+
+def prove_due(work: Desk) -> int:
+    (destination,) = work.settings.destinations
+    with work.store.ledger.changes() as changes:
+        one = prover(work.settings, work.store, destination, "reporter-1", lambda: work.now)
+        return one.prove_due(threading.Event(), changes)
+
+
+def failed(sequence: str, key: str, reason: int, uid: str = ROI) -> bytes:
+    """Return a Store Instances Response Module that names one object (PS3.18 table I.2-1)."""
+    item = {"00081155": {"vr": "UI", "Value": [uid]}, key: {"vr": "US", "Value": [reason]}}
+    return json.dumps({sequence: {"vr": "SQ", "Value": [item]}}).encode()
+
+
+def test_kept_bytes_are_posted_to_their_study_and_proven_by_a_query(tmp_path: Path) -> None:
+    with running() as service, kept(tmp_path, service) as work, structlog.testing.capture_logs() as events:
+        assert work.send() == 3
+        for (path, headers, body), kind in zip(service.posts, ("roi", "report", "pages"), strict=True):
+            assert path == f"/dicom-web/studies/{study_uid(1)}"
+            assert headers["Authorization"] == SECRET
+            assert headers["Content-Type"].startswith('multipart/related; type="application/dicom"; boundary=')
+            row = next(d for d in _kept_bytes(work) if d[0] == kind)
+            assert row[1] in body
+        assert work.study_state() is StudyState.SCORED
+        assert prove_due(work) == 3
+        assert set(work.states().values()) == {"verified"}
+        assert work.study_state() is StudyState.DELIVERED
+    assert SECRET not in str(events)
+
+
+def _kept_bytes(work: Desk) -> list[tuple[str, bytes]]:
+    with work.store.ledger.read() as tx:
+        return [(row.kind, work.store.objects.get(row.sha256)) for row in results.objects_of(tx, 1)]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state", "reason"),
+    [
+        (200, failed("00081198", "00081197", 0xA700), "queued", "OUT_OF_RESOURCES"),
+        (409, failed("00081198", "00081197", 0x0122), "parked", "SOP_CLASS_NOT_SUPPORTED"),
+        (202, failed("00081199", "00081196", 0xB000), "stored", "COERCED"),
+        (202, failed("00081198", "00081197", 0xA700, "1.2.3"), "queued", "HTTP_202"),
+        (400, b"", "parked", "HTTP_400"),
+        (413, b"", "parked", "HTTP_413"),
+        (415, b"<html>", "parked", "HTTP_415"),
+        (408, b"", "queued", "HTTP_408"),
+        (429, b"", "queued", "HTTP_429"),
+        (503, b"", "queued", "HTTP_503"),
+        (0, b"", "queued", "NO_ANSWER"),
+    ],
+)
+def test_what_each_answer_leads_to(tmp_path: Path, status: int, body: bytes, state: str, reason: str) -> None:
+    with running() as service, kept(tmp_path, service) as work:
+        service.answers = [(status, body)]
+        work.send()
+        row = work.rows()["roi"]
+        assert (row.state, row.reason) == (state, reason)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_answer_that_concerns_the_service_parks_the_destination(tmp_path: Path, status: int) -> None:
+    with running() as service, kept(tmp_path, service) as work, structlog.testing.capture_logs() as events:
+        service.answers = [(status, b"")] * 3
+        work.send()
+        count = len(service.posts)
+        assert work.send() == 0
+        assert len(service.posts) == count
+    assert f"HTTP_{status}" in {e.get("reason") for e in events if e["event"] == "destination_parked"}
+
+
+def test_object_that_the_service_has_lost_goes_again(tmp_path: Path) -> None:
+    with running() as service, kept(tmp_path, service) as work:
+        service.lost = {ROI}
+        work.send()
+        for _ in range(3):
+            assert work.states()["roi"] == "stored"
+            prove_due(work)
+            work.now += 700
+        assert work.states()["roi"] == "queued"
+
+
+def test_file_of_authorization_that_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
+    with running() as service, kept(tmp_path, service) as work:
+        (tmp_path / "token").unlink()
+        assert work.send() == 0
+        assert {r.state for r in work.rows().values()} == {"queued"}
+        (tmp_path / "token").write_text(SECRET, encoding="ascii")
+        work.now += 20
+        assert work.send() == 3
