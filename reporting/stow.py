@@ -130,7 +130,9 @@ class WebLine:
         except (OSError, http.client.HTTPException, ValueError):
             self._connection.close()
             return None
-        if response.length and len(content) < ANSWER_BYTES:  # cut off: what it would have said of the object is not known
+        if (
+            response.length and len(content) < ANSWER_BYTES
+        ):  # cut off: what it would have said of the object is not known
             self._connection.close()
             return None
         if not response.isclosed():  # what is left of it would be taken for the next answer
