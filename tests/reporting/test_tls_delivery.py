@@ -1,0 +1,102 @@
+"""Results by TLS: who is trusted, who we are, and what is said where either is not believed."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # pynetdicom makes its SOP classes at run time
+
+from egfr_dls.settings import PeerTls
+from tests.listener.certificates import SERVER, Authority, Issued
+from tests.reporting.deliveries import CLASSES, ScriptedPacs, desk, scripted_pacs
+from tests.reporting.proving_pacs import SYNTAXES
+
+HERE = "IP:127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def pacs_certificate(authority: Authority) -> Issued:
+    return authority.issue("pacs", SERVER, alternatives=HERE)
+
+
+@pytest.fixture(scope="module")
+def ours(authority: Authority) -> Issued:
+    return authority.issue("egfr-dls")
+
+
+@contextmanager
+def secure_pacs(certificate: Issued, clients_of: Authority) -> Iterator[ScriptedPacs]:
+    """Run a PACS that demands a client's certificate."""
+    pacs, ae = ScriptedPacs(), AE("PACS")
+    for sop_class in (Verification, *CLASSES.values()):
+        ae.add_supported_context(sop_class, SYNTAXES)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+    context.load_verify_locations(clients_of.certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    handlers: list[Any] = [(evt.EVT_C_STORE, pacs.on_store)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=context)
+    pacs.port = server.server_address[1]
+    try:
+        yield pacs
+    finally:
+        server.shutdown()
+
+
+def said(root: Path, port: int, tls: PeerTls) -> tuple[int, set[str], set[str]]:
+    """Send; return how many objects were settled, the reasons given, and the events about the destination."""
+    with desk(root, port, tls=tls) as work, structlog.testing.capture_logs() as events:
+        work.keep()
+        settled = work.send()
+        about = {e["event"] for e in events if e["event"].startswith("destination_")}
+        return settled, {row.reason for row in work.rows().values()}, about
+
+
+def test_both_sides_are_believed(tmp_path: Path, authority: Authority, pacs_certificate: Issued, ours: Issued) -> None:
+    tls = PeerTls(ca=authority.certificate, certificate=ours.certificate, key=ours.key)
+    with secure_pacs(pacs_certificate, authority) as pacs:
+        assert said(tmp_path, pacs.port, tls) == (3, {""}, set())
+        assert len(pacs.received) == 3
+
+
+def test_pacs_of_an_unknown_authority_gets_nothing(
+    tmp_path: Path, authority: Authority, pacs_certificate: Issued, ours: Issued
+) -> None:
+    elsewhere = Authority(tmp_path / "elsewhere", "elsewhere")
+    tls = PeerTls(ca=elsewhere.certificate, certificate=ours.certificate, key=ours.key)
+    with secure_pacs(pacs_certificate, authority) as pacs:
+        found = said(tmp_path / "root", pacs.port, tls)
+        assert found == (0, {"CERTIFICATE_NOT_TRUSTED"}, {"destination_parked"})
+        assert pacs.received == []
+
+
+def test_pacs_of_another_name_gets_nothing(tmp_path: Path, authority: Authority, ours: Issued) -> None:
+    other = authority.issue("other", SERVER, alternatives="DNS:other.example")
+    tls = PeerTls(ca=authority.certificate, certificate=ours.certificate, key=ours.key)
+    with secure_pacs(other, authority) as pacs:
+        assert said(tmp_path, pacs.port, tls) == (0, {"CERTIFICATE_NOT_TRUSTED"}, {"destination_parked"})
+
+
+def test_peer_without_tls_is_tried_again(tmp_path: Path, authority: Authority) -> None:
+    with scripted_pacs() as pacs:
+        settled, reasons, about = said(tmp_path, pacs.port, PeerTls(ca=authority.certificate))
+        assert (settled, about) == (0, {"destination_unreachable"})
+        assert reasons <= {"TLS_FAILED", "UNREACHABLE"}
+
+
+def test_file_that_cannot_be_read_is_tried_again(tmp_path: Path, authority: Authority, ours: Issued) -> None:
+    tls = PeerTls(ca=authority.certificate, certificate=ours.certificate, key=tmp_path / "missing.key")
+    with scripted_pacs() as pacs:
+        assert said(tmp_path, pacs.port, tls) == (0, {"TLS_FILE_UNREADABLE"}, {"destination_unreachable"})
