@@ -238,6 +238,8 @@ def _refused(
     series: Sequence[SeriesImages], judged: tuple[SeriesFinding, ...], refusal: StudyRefusedError, run: _Run
 ) -> Analysis:
     shown = _middle_images(series)
+    if not shown:  # not one image that a report could be of
+        raise refusal
     reference = next((ds for ds in shown if ds.get("Modality") == "PT"), shown[0])
     received = (str(ds.SOPInstanceUID) for s in series for ds in s.datasets)
     findings = StudyFindings(

@@ -84,11 +84,16 @@ def unchanged_since(tx: Tx, before: float) -> list[StudyFacts]:
 
 def release(tx: Tx, study_instance_uid: str, now: float) -> int:
     """Forget where a study's instances lie, so that their space can be given back; return how many there were."""
-    values = {"released_at": now, "inputs": len(instances.content_digest_rows(tx, study_instance_uid))}
+    row = upsert(released_study).values(
+        study_instance_uid=study_instance_uid,
+        released_at=now,
+        inputs=len(instances.content_digest_rows(tx, study_instance_uid)),
+    )
+    whole = func.max(released_study.c.inputs, row.excluded.inputs)  # what comes late and goes again is a part
     tx.execute(
-        upsert(released_study)
-        .values(study_instance_uid=study_instance_uid, **values)
-        .on_conflict_do_update(index_elements=["study_instance_uid"], set_=values)
+        row.on_conflict_do_update(
+            index_elements=["study_instance_uid"], set_={"released_at": row.excluded.released_at, "inputs": whole}
+        )
     )
     gone = tx.execute(delete(instance).where(instance.c.study_instance_uid == study_instance_uid)).rowcount
     tx.execute(delete(series).where(series.c.study_instance_uid == study_instance_uid))

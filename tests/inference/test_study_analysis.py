@@ -106,6 +106,13 @@ def test_study_without_images_is_reported_under_whatever_there_is(analyse: Any) 
     assert found.reference_sop_instance_uid == str(seg.SOPInstanceUID)
 
 
+def test_study_of_which_no_instance_is_left_is_refused_by_name(analyse: Any) -> None:
+    """A report needs the header of one; the caller says so without it."""
+    with pytest.raises(StudyRefusedError) as refused:
+        analyse([])
+    assert refused.value.code is RefusalCode.SERIES_MISSING
+
+
 def test_incomplete_study_is_refused_so_unless_its_series_say_more(analyse: Any) -> None:
     whole = analyse(small_study(1), refuse_as=INCOMPLETE).findings
     assert (whole.refusal.code, [s.role for s in whole.series if s.role is None]) == ("STUDY_INCOMPLETE", [])

@@ -180,6 +180,26 @@ def test_the_same_study_sent_again_is_received_anew_and_not_analysed_twice(bench
     assert count(bench) == 16
 
 
+def test_a_part_that_comes_late_and_goes_again_does_not_make_the_whole_smaller(bench: Bench, site: Settings) -> None:
+    analysed(bench, site)
+    retained(bench).apply(NOW)
+    whole = petct_study()
+    with bench.ledger.read() as tx:
+        inputs = tx.scalar(select(schema.released_study.c.inputs))
+    bench.receive(whole[0], "late")
+    bench.intake.index()
+    with bench.ledger.begin() as tx:
+        retention.release(tx, STUDY_UID, NOW + 1)
+        assert tx.scalar(select(schema.released_study.c.inputs)) == inputs
+    for ds in whole[:-1]:
+        bench.receive(ds, "again")
+    bench.release("again")
+    bench.intake.index()
+    Completion(bench.ledger, site).apply(NOW + 100)
+    with bench.ledger.read() as tx:
+        assert studies.state(tx, STUDY_UID) is StudyState.RECEIVING, "a part is not analysed in the place of the whole"
+
+
 def test_what_comes_while_it_is_decided_keeps_the_study(
     bench: Bench, site: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
