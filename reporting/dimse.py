@@ -23,6 +23,7 @@ from reporting import commitment
 from reporting.association import LITTLE_ENDIAN, Caller
 from reporting.delivery_status import NO_ANSWER, rule_for
 from reporting.transport import Answered, Unreachable
+from reporting.variants import PROBED_CLASSES
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as it lies on the disk: not decoded, not encoded again
 _PENDING = frozenset({0xFF00, 0xFF01})  # of a C-FIND-RSP (PS3.4 C.4.1.1.4)
@@ -45,8 +46,11 @@ class DimseTransport:
         self._hear = hear
 
     def call(self, due: Sequence[DueDelivery]) -> StoringAssociation | Unreachable:
-        """Propose each class of these objects, each syntax in a context of its own: the acceptor picks none for us."""
-        classes = dict.fromkeys(one.sop_class_uid for one in due)
+        """Propose each class of these objects, each syntax in a context of its own: the acceptor picks none for us.
+
+        What else a report may be is proposed too: the answer decides what is built for the destination.
+        """
+        classes = dict.fromkeys((*(one.sop_class_uid for one in due), *PROBED_CLASSES))
         contexts = [(sop_class, [syntax]) for sop_class in classes for syntax in LITTLE_ENDIAN]
         opened = self._caller.open([*contexts, *((proof, LITTLE_ENDIAN) for proof in _PROOFS)])
         return opened if isinstance(opened, Unreachable) else StoringAssociation(opened)
@@ -77,6 +81,11 @@ class StoringAssociation:
     def offers_proof(self) -> bool:
         """Whether storage commitment or the query was accepted."""
         return any(_accepts(self._assoc, proof) for proof in _PROOFS)
+
+    @property
+    def accepted(self) -> frozenset[str]:
+        """The classes of results for which a context was accepted."""
+        return frozenset(str(c.abstract_syntax) for c in self._assoc.accepted_contexts) & frozenset(PROBED_CLASSES)
 
     def accepts(self, due: DueDelivery) -> bool:
         """Whether a context for the object's class was accepted."""

@@ -17,12 +17,14 @@ from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import deliveries, destinations
 from egfr_dls.ledger.deliveries import DueDelivery
 from egfr_dls.telemetry import error_fields, get_logger
+from egfr_dls.uids import OBJECT_KINDS
+from reporting import acceptance
 from reporting.delivery_status import BYTES_UNREADABLE, GIVE_UP_SECONDS, Outcome, back_off_seconds
 from reporting.probing import POLL_SECONDS, PROBE_CAP_SECONDS, PROBE_FIRST_SECONDS, Probing
 from reporting.register import Register
 from reporting.transport import Answered, SendingLine, Transport, Unreachable
 
-OPTIONAL_KINDS = frozenset({"roi", "pages", "map", "pdf"})
+OPTIONAL_KINDS = frozenset(OBJECT_KINDS) - {"report"}
 
 
 class Sender:
@@ -71,12 +73,28 @@ class Sender:
             return 0
         self._probing.reached()
         try:
+            if self._fits_no_longer(line, due):
+                return 1  # to look again: what is due now is another
             settled = sum(self._send_one(line, d) for d in due if not stop.is_set())
         finally:
             line.close()
         if not settled:  # the association was lost before the first request
             self._probing.not_before(self._clock() + PROBE_FIRST_SECONDS)
         return settled
+
+    def _fits_no_longer(self, line: SendingLine, due: Sequence[DueDelivery]) -> bool:
+        """Whether reports are built anew, since the destination takes them as something else."""
+        accepted, destination = line.accepted, self._register.destination
+        if accepted is None:
+            return False
+        with self._ledger.read() as tx:
+            if not acceptance.is_news(tx, destination, accepted, [d.sop_class_uid for d in due]):
+                return False
+        with self._ledger.begin() as tx:
+            count = acceptance.adapt(tx, destination, accepted, self._clock())
+        if count:
+            get_logger().info("reports_built_anew", destination=destination.name, count=count)
+        return count > 0
 
     def _not_reached(self, due: Sequence[DueDelivery], why: Unreachable) -> None:
         self._probing.failed()

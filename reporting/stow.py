@@ -68,6 +68,7 @@ class WebLine:
     offers_proof = True
     commits = False
     finds = True
+    accepted = None
 
     def __init__(self, connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> None:
         self._connection = connection

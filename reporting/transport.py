@@ -42,6 +42,10 @@ class SendingLine(Protocol):
     def offers_proof(self) -> bool:
         """Whether the destination can be asked for a proof."""
 
+    @property
+    def accepted(self) -> frozenset[str] | None:
+        """The classes of ``PROBED_CLASSES`` that the destination takes; None where nothing was negotiated."""
+
     def accepts(self, due: DueDelivery) -> bool:
         """Whether the destination takes objects of this SOP class."""
 

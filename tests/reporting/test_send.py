@@ -23,7 +23,7 @@ from pynetdicom.association import Association
 
 from egfr_dls.delivery import DEMONSTRATION, DeliveryState
 from egfr_dls.errors import TemporaryFailureError
-from egfr_dls.ledger import deliveries, destinations, studies
+from egfr_dls.ledger import deliveries, destinations, jobs, studies
 from egfr_dls.study import StudyState
 from reporting import send
 from reporting.delivery_status import GIVE_UP_SECONDS
@@ -189,10 +189,10 @@ def test_reports_whose_seg_is_parked_hold_nobody_back(tmp_path: Path, monkeypatc
 
 
 def test_optional_class_that_is_not_taken_does_not_hold_the_study_back(tmp_path: Path) -> None:
-    with scripted_pacs(classes=("report",)) as pacs, desk(tmp_path, pacs.port) as work:
+    with scripted_pacs(classes=("roi", "report")) as pacs, desk(tmp_path, pacs.port) as work:
         work.keep()
         work.send()
-        assert work.states() == {"roi": "not_accepted", "pages": "not_accepted", "report": "stored"}
+        assert work.states() == {"roi": "stored", "pages": "not_accepted", "report": "stored"}
         assert work.study_state() is StudyState.DELIVERED
 
 
@@ -267,7 +267,7 @@ def test_report_that_its_seg_holds_back_is_an_error_told_once(
     assert told == [(f"delivery_{end}", reason), ("report_held_back", reason)]
 
 
-def test_seg_class_that_is_taken_no_more_lets_the_report_go(tmp_path: Path) -> None:
+def test_seg_class_that_is_taken_no_more_has_the_report_built_without_it(tmp_path: Path) -> None:
     """The remedy of `operate.md` for a PACS that will never take the SEG."""
     with scripted_pacs() as pacs, desk(tmp_path, pacs.port) as work:
         pacs.answers[ROI] = [0x0122]
@@ -279,7 +279,13 @@ def test_seg_class_that_is_taken_no_more_lets_the_report_go(tmp_path: Path) -> N
         with work.store.ledger.begin() as tx:
             deliveries.revive(tx, study_uid(1), work.now, demonstrations=False)
         work.send()
-        assert work.states() == {"roi": "not_accepted", "pages": "stored", "report": "stored"}
+        assert work.states() == {
+            "pages": "stored"
+        }  # SEG and report are taken back, and nothing points at what is not there
+        with work.store.ledger.begin() as tx:
+            job = jobs.claim(tx, "report", "reporter-1", work.now)
+        assert job is not None
+        assert job.study_instance_uid == study_uid(1)
 
 
 def test_the_log_tells_only_what_was_written_with_the_attempts_made(tmp_path: Path) -> None:

@@ -339,15 +339,16 @@ def test_stage_delivers_what_it_builds_and_drains(make: Any) -> None:
         pacs_here = {**HERE, "port": pacs.port}
         bench = make(destinations=[pacs_here])
         bench.findings(found())
-        # the scripted PACS takes another class of report: the stage must say so, and go on
+        # the scripted PACS takes another class of report than is built at first
         stop = threading.Event()
         thread = threading.Thread(target=reporting_stage.main, args=(bench.settings, "reporter-1", stop))
         thread.start()
-        until(lambda: {s for _, _, s, _ in bench.deliveries()} == {"stored", "parked"}, "settled")
+        settled = {(kind, "here", "stored", "") for kind in ("roi", "report")}
+        until(lambda: bench.deliveries() == settled, "settled")
         stop.set()
         thread.join(20)
         assert not thread.is_alive()
-        assert len(pacs.received) == 1
+        assert len(pacs.received) == 2
 
 
 def test_stage_that_ends_by_an_error_takes_its_senders_with_it(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
