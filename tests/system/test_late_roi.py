@@ -46,9 +46,9 @@ def delivered(service: Service, uid: str, revision: int, analyses: int) -> dict[
     """Return the study once so many analyses are done and its revision is delivered."""
 
     def there() -> dict[str, Any] | None:
-        document = service.study(uid)
-        done = [j for j in document["jobs"] if j["kind"] == "infer" and j["state"] == "done"]
-        return document if document["state"] == StudyState.DELIVERED and len(done) == analyses else None
+        document = service.study(uid)  # empty while it is not known
+        done = [j for j in document.get("jobs", ()) if j["kind"] == "infer" and j["state"] == "done"]
+        return document if document.get("state") == StudyState.DELIVERED and len(done) == analyses else None
 
     document: dict[str, Any] = wait_until(there, f"analysis {analyses}", seconds=300, context=service.tail)
     assert document["revision"] == revision
