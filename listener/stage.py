@@ -15,6 +15,7 @@ from egfr_dls.telemetry import get_logger
 from listener.admission import Admission
 from listener.bell import Bell
 from listener.commitment.dialogue import CommitmentDialogue
+from listener.commitment.hearing import Hearing
 from listener.commitment.scp import CommitmentScp
 from listener.crew import Crew, Processes
 from listener.indexing import indexer
@@ -74,6 +75,7 @@ class _Listener:
         self._reception = Reception(self._spool, settings.storage.min_free_bytes, ring=self._bell.ring)
         commitment = CommitmentScp(self._spool, settings.storage.min_free_bytes, ring=self._bell.ring)
         self._dialogue = CommitmentDialogue(commitment, lambda: Ledger(settings.ledger_url), name)
+        self._hearing = Hearing(lambda: Ledger(settings.ledger_url))
 
     def run(self, stop: threading.Event) -> None:
         """Begin with the ledger, end with it: what was received last is indexed."""
@@ -149,7 +151,7 @@ class _Listener:
             get_logger().warning("no_peers")
         spool, floor = self._spool, settings.storage.min_free_bytes
         admission = Admission(settings.listener, spool.free_bytes, floor)
-        handlers = {**HANDLERS, **self._dialogue.handlers}
+        handlers = {**HANDLERS, **self._dialogue.handlers, **self._hearing.handlers}
         secure = self._tls.stream if self._tls else PlainStream
         return Server(
             bind(settings.listener), Node(settings.listener, admission, self._reception, handlers, secure=secure)

@@ -56,7 +56,7 @@ def read_request(data: bytes, transfer_syntax_uid: str) -> CommitmentRequest:
         raise RequestRefusedError(RequestFault.NO_DATA_SET)
     if len(data) > MAX_REQUEST_BYTES:
         raise RequestRefusedError(RequestFault.TOO_LARGE)
-    reader = _Reader(data, implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN)
+    reader = Reader(data, implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN)
     transaction_uid, references = "", None
     try:
         for tag, length in reader.elements(len(data)):
@@ -75,7 +75,7 @@ def read_request(data: bytes, transfer_syntax_uid: str) -> CommitmentRequest:
     return CommitmentRequest(transaction_uid, tuple(references))
 
 
-def _references(reader: _Reader, length: int) -> dict[Reference, None]:
+def _references(reader: Reader, length: int) -> dict[Reference, None]:
     found: dict[Reference, None] = {}
     for item_length in reader.items(length):
         uids = {REFERENCED_SOP_CLASS_UID: "", REFERENCED_SOP_INSTANCE_UID: ""}
@@ -92,7 +92,7 @@ def _references(reader: _Reader, length: int) -> dict[Reference, None]:
     return found
 
 
-class _Reader:
+class Reader:
     """A cursor over an encoded data set; ``struct.error`` where a header lies beyond the end."""
 
     def __init__(self, data: bytes, *, implicit: bool) -> None:
@@ -144,6 +144,15 @@ class _Reader:
         if not _UID.fullmatch(value):
             raise RequestRefusedError(fault)
         return value.decode("ascii")
+
+    def number(self, length: int) -> int:
+        """Read a US."""
+        end = self.end_of(length)
+        if length != _SHORT.size or end is None:
+            raise RequestRefusedError(RequestFault.MALFORMED)
+        (value,) = _SHORT.unpack_from(self._data, self._at)
+        self._at = end
+        return int(value)
 
     def skip(self, length: int) -> None:
         """Go past a value, whatever is nested in it."""

@@ -32,7 +32,7 @@ class Supported:
 
 SUPPORTED: dict[str, Supported] = {
     VERIFICATION: Supported(),
-    PUSH_MODEL_CLASS: Supported(LITTLE_ENDIAN, Roles(scu=True, scp=False)),
+    PUSH_MODEL_CLASS: Supported(LITTLE_ENDIAN, Roles(scu=True, scp=True)),  # SCP: it reports on what we asked for
     **dict.fromkeys(STORAGE_SOP_CLASSES, Supported()),
 }
 

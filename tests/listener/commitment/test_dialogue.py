@@ -281,13 +281,12 @@ def test_a_bad_request_has_its_status_and_the_association_goes_on(bench: Bench) 
         assert ask(assoc) == 0x0000
 
 
-def test_a_caller_that_wants_to_be_scp_only_is_not_accepted(bench: Bench) -> None:
-    """That is who reports to us, on requests of ours: there are none in this version."""
+def test_a_caller_that_wants_to_be_scp_only_is_one_that_reports_to_us(bench: Bench) -> None:
     ae = AE("SCANNER")
     ae.add_requested_context(PUSH_MODEL_CLASS)
-    ae.add_requested_context(CTImageStorage, EXPLICIT)
     assoc = ae.associate(
         "127.0.0.1", bench.port, ae_title="EGFR_DLS", ext_neg=[build_role(PUSH_MODEL_CLASS, scp_role=True)]
     )
-    assert [str(c.abstract_syntax) for c in assoc.accepted_contexts] == [str(CTImageStorage)]
+    (context,) = assoc.accepted_contexts
+    assert (context.as_scu, context.as_scp) == (False, True)
     assoc.release()
