@@ -164,7 +164,7 @@ def test_an_orthanc_that_forwards_everything_starts_no_loop(
     ):
         for ds in small_study(2):
             orthanc.post("/instances", to_part10(ds))
-        service.wait_for_state(study_uid(2), StudyState.DELIVERED)
+        service.wait_until_all_is_sent(study_uid(2))
         results = orthanc.instances(study_uid(2), "SR", "OT")
         assert len(results) == 2
         wait_until(
