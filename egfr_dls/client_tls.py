@@ -31,7 +31,7 @@ class Faults:
     """What went wrong on the TLS connections of a context, for callers whose library does not tell."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        self.last: ssl.SSLError | None = None
+        self.reason = ""  # of the last; not the fault itself, whose traceback would hold the socket open
         faults = self
 
         class Watched(ssl.SSLSocket):
@@ -51,13 +51,13 @@ class Faults:
         context.sslsocket_class = Watched
 
     def note(self, call: Any, *arguments: Any) -> Any:
-        """Call, and keep the fault that it raises."""
+        """Call, and keep why it failed."""
         try:
             return call(*arguments)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            self.last = error
+            self.reason = reason_of(error)
             raise
 
 

@@ -22,7 +22,7 @@ from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import Ledger, Tx, completion, deliveries, instances, jobs, results
 from egfr_dls.ledger import studies as rows
 from egfr_dls.store import open_spool
-from egfr_dls.study import StudyState
+from egfr_dls.study import Priority, StudyState
 
 LIST_SCHEMA = "egfr-dls-studies/1"
 config_option = click.option(
@@ -170,6 +170,20 @@ def force(study: str, biomarker: str, config: Path | None) -> None:
         )
 
     _act(config, study, "force", effect)
+
+
+@studies.command()
+@click.argument("study")
+@click.argument("level", metavar="stat|routine|backfill", type=click.Choice([p.name.lower() for p in Priority]))
+@config_option
+def priority(study: str, level: str, config: Path | None) -> None:
+    """Say when a study's jobs and deliveries have their turn: before others, in their order, or after others."""
+
+    def effect(tx: Tx, uid: str, _now: float) -> str:
+        rows.set_priority(tx, uid, Priority[level.upper()])
+        return level
+
+    _act(config, study, "priority", effect)
 
 
 def _return_to_findings(tx: Tx, uid: str, now: float) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Row
 from egfr_dls.findings import StudyFindings, result_document
 from egfr_dls.ledger import Tx, deliveries, results, retrievals, studies
 from egfr_dls.ledger.destinations import parked_reasons
+from egfr_dls.study import Priority
 
 SHOW_SCHEMA = "egfr-dls-study/1"
 
@@ -23,6 +24,7 @@ def summary(row: Row[Any]) -> dict[str, Any]:
         "study_instance_uid": row.study_instance_uid,
         "state": row.state,
         "held": row.held,
+        "priority": Priority(row.priority).name.lower(),
         "refusal_code": row.refusal_code,
         "failure": row.failure,
         "conflict": row.conflict,
@@ -66,6 +68,7 @@ def whole(tx: Tx, name: str) -> dict[str, Any]:
                 "attempts": d.attempts,
                 "last_status": None if d.last_status is None else f"{d.last_status:04X}",
                 "reason": d.reason or None,
+                "proof_due_at": None if d.proof_due_at is None else _utc(d.proof_due_at),
             }
             for d in deliveries.of_study(tx, uid)
         ],

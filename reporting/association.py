@@ -82,7 +82,5 @@ class Caller:
 
 
 def _not_connected(faults: client_tls.Faults | None) -> Unreachable:
-    if faults is None or faults.last is None:
-        return Unreachable("UNREACHABLE")
-    reason = client_tls.reason_of(faults.last)
-    return Unreachable(reason, parks=reason in TLS_PARKS)
+    reason = faults.reason if faults is not None else ""
+    return Unreachable(reason or "UNREACHABLE", parks=reason in TLS_PARKS)

@@ -30,14 +30,20 @@ def request(transaction_uid: str, about: Collection[DueProof]) -> Dataset:
 
 
 def read_report(information: Dataset) -> Report | None:
-    """Read the Event Information; None where it names no transaction. An object without a reason failed for reason 0."""
+    """Read the Event Information; None where it names no transaction, or an item no object.
+
+    An object without a reason failed for reason 0.
+    """
     transaction_uid = str(information.get("TransactionUID") or "")
-    if not transaction_uid:
+    failures = {_uid(item): int(item.get("FailureReason") or 0) for item in information.get("FailedSOPSequence") or ()}
+    committed = {_uid(item) for item in information.get("ReferencedSOPSequence") or ()}
+    if not transaction_uid or "" in failures.keys() | committed:
         return None
-    failed = information.get("FailedSOPSequence") or ()
-    failures = {str(item.get("ReferencedSOPInstanceUID")): int(item.get("FailureReason") or 0) for item in failed}
-    committed = {str(item.get("ReferencedSOPInstanceUID")) for item in information.get("ReferencedSOPSequence") or ()}
     return Report(transaction_uid, frozenset(committed - failures.keys()), failures)
+
+
+def _uid(item: Dataset) -> str:
+    return str(item.get("ReferencedSOPInstanceUID") or "")
 
 
 def _reference(one: DueProof) -> Dataset:

@@ -12,14 +12,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from egfr_dls.delivery import DeliveryState
-from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import destinations, proofs
 from egfr_dls.ledger.changes import Changes
 from egfr_dls.ledger.proofs import DueProof, HeardReport
-from egfr_dls.telemetry import error_fields, get_logger
+from egfr_dls.telemetry import get_logger
 from egfr_dls.uids import new_uid
 from reporting import proof_rules
-from reporting.probing import POLL_SECONDS, PROBE_CAP_SECONDS, Probing
+from reporting.destination_loop import work_on
+from reporting.probing import Probing
 from reporting.proof_rules import ACCEPTED, MAY_PASS, Offer, Verdict, Way
 from reporting.register import Register
 from reporting.transport import ProvingLine, Transport, Unreachable
@@ -39,18 +39,7 @@ class Prover:
 
     def run(self, stop: threading.Event) -> None:
         """Prove until ``stop`` is set; trouble with one object or with the ledger never ends the thread."""
-        name = self._register.name
-        with self._ledger.changes() as changes:
-            while not stop.is_set():
-                try:
-                    if not self.prove_due(stop, changes):
-                        changes.wait(stop, self._probing.pause())
-                except TemporaryFailureError as error:
-                    get_logger().warning("ledger_unavailable", destination=name, **error_fields(error))
-                    stop.wait(POLL_SECONDS)
-                except Exception as error:  # noqa: BLE001  # the loop of a stage: a defect must not stop a destination for good
-                    get_logger().error("proving_failed", destination=name, **error_fields(error))
-                    stop.wait(PROBE_CAP_SECONDS)
+        work_on(self._register, self._probing, lambda changes: self.prove_due(stop, changes), "proving_failed", stop)
 
     def prove_due(self, stop: threading.Event, changes: Changes) -> int:
         """Conclude what was heard, and ask for what is due; return for how many objects something was done."""

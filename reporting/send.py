@@ -16,11 +16,12 @@ from egfr_dls.delivery import DeliveryState
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import deliveries, destinations
 from egfr_dls.ledger.deliveries import DueDelivery
-from egfr_dls.telemetry import error_fields, get_logger
+from egfr_dls.telemetry import get_logger
 from egfr_dls.uids import OBJECT_KINDS
 from reporting import acceptance
 from reporting.delivery_status import BYTES_UNREADABLE, GIVE_UP_SECONDS, Outcome, back_off_seconds
-from reporting.probing import POLL_SECONDS, PROBE_CAP_SECONDS, PROBE_FIRST_SECONDS, Probing
+from reporting.destination_loop import work_on
+from reporting.probing import PROBE_FIRST_SECONDS, Probing
 from reporting.register import Register
 from reporting.transport import Answered, SendingLine, Transport, Unreachable
 
@@ -39,20 +40,9 @@ class Sender:
 
     def run(self, stop: threading.Event) -> None:
         """Send until ``stop`` is set; trouble with one object or with the ledger never ends the thread."""
-        name = self._register.name
-        with self._ledger.changes() as changes:
-            while not stop.is_set():
-                try:
-                    if not self.send_due(stop):
-                        changes.wait(stop, self._probing.pause())
-                except TemporaryFailureError as error:
-                    get_logger().warning("ledger_unavailable", destination=name, **error_fields(error))
-                    stop.wait(POLL_SECONDS)
-                except Exception as error:  # noqa: BLE001  # the loop of a stage: a defect must not stop a destination for good
-                    get_logger().error("sending_failed", destination=name, **error_fields(error))
-                    stop.wait(PROBE_CAP_SECONDS)
+        work_on(self._register, self._probing, lambda _changes: self.send_due(stop), "sending_failed", stop)
         with suppress(TemporaryFailureError), self._ledger.begin() as tx:
-            destinations.release(tx, name, self._register.worker)
+            destinations.release(tx, self._register.name, self._register.worker)
 
     def send_due(self, stop: threading.Event) -> int:
         """Send what is due now; return how many objects were settled."""

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from sqlalchemy import Column, func, select
 
+from egfr_dls.delivery import NOT_PROVEN, DeliveryState
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.jobs import JobState
-from egfr_dls.ledger.schema import association, commitment, delivery, instance, job, own_object_returned, study
+from egfr_dls.ledger.schema import (
+    asked_commitment,
+    association,
+    commitment,
+    delivery,
+    instance,
+    job,
+    own_object_returned,
+    study,
+)
 
 Counts = dict[tuple[str, ...], int]
 
@@ -39,6 +49,21 @@ def associations(tx: Tx) -> Counts:
 def commitments(tx: Tx) -> Counts:
     """Return how many storage commitment requests are in each state."""
     return _grouped(tx, commitment.c.state)
+
+
+def asked_commitments(tx: Tx) -> Counts:
+    """Return how many requests for storage commitment of ours are in each state, for each destination."""
+    return _grouped(tx, asked_commitment.c.destination, asked_commitment.c.state)
+
+
+def not_proven(tx: Tx) -> Counts:
+    """Return how many objects are stored without the proof that was wanted, for each destination that has some."""
+    rows = tx.execute(
+        select(delivery.c.destination, func.count())
+        .where(delivery.c.state == DeliveryState.STORED, delivery.c.reason == NOT_PROVEN)
+        .group_by(delivery.c.destination)
+    )
+    return {(str(row[0]),): int(row[1]) for row in rows}
 
 
 def instances(tx: Tx) -> int:

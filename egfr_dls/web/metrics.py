@@ -26,6 +26,13 @@ COUNTED: tuple[tuple[str, str, tuple[str, ...], Callable[[Tx], Counts]], ...] = 
     ("deliveries", "Objects by destination and state of delivery", ("destination", "state"), counts.deliveries),
     ("associations", "Associations that brought something, by state", ("state",), counts.associations),
     ("commitments", "Storage commitment requests by state", ("state",), counts.commitments),
+    (
+        "asked_commitments",
+        "Requests of ours, by destination and state",
+        ("destination", "state"),
+        counts.asked_commitments,
+    ),
+    ("deliveries_not_proven", "Objects stored without the proof wanted", ("destination",), counts.not_proven),
 )
 
 

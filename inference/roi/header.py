@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.volume import Volume
-from inference.read.header import clock, day, integer, items, numbers, text, where, written
+from inference.read.header import clock, day, integer, items, text, where, written
 from inference.roi.stored import CodedConcept, Reference, shown
 
 T = TypeVar("T")
@@ -90,11 +90,6 @@ def required(value: T | None, item: Dataset, keyword: str, ds: Dataset, needed: 
 def required_integer(item: Dataset, keyword: str, ds: Dataset) -> int:
     """Return a whole number that the object cannot be read without (``required``)."""
     return required(integer(item, keyword), item, keyword, ds, "a whole number")
-
-
-def required_numbers(item: Dataset, keyword: str, count: int, ds: Dataset) -> tuple[float, ...]:
-    """Return so many finite numbers that the object cannot be read without (``required``)."""
-    return required(numbers(item, keyword, count), item, keyword, ds, f"{count} numbers")
 
 
 def required_items(item: Dataset, keyword: str, ds: Dataset) -> tuple[Dataset, ...]:

@@ -12,6 +12,7 @@ from pynetdicom import AE, _config, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dsutils import decode
 
+from egfr_dls.client_tls import client_context
 from egfr_dls.ledger.commitments import DueReport
 from egfr_dls.outgoing import let_reader_rest, send_at_once
 from listener.commitment.outcome import Address, Tried
@@ -32,12 +33,17 @@ def send(report: DueReport, address: Address) -> Tried:
     ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
     ae.add_requested_context(PUSH_MODEL_CLASS, list(TRANSFER_SYNTAXES))
     try:
+        tls = (client_context(address.tls), address.host) if address.tls is not None else None
+    except (OSError, ValueError):
+        return Tried(None, "TLS_FILE_UNREADABLE")
+    try:
         assoc = ae.associate(
             address.host,
             address.port,
             ae_title=report.calling_ae_title,
             ext_neg=[build_role(PUSH_MODEL_CLASS, scp_role=True)],
             evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)],
+            tls_args=tls,
         )
     except OSError:
         return Tried(None, "NAME_NOT_RESOLVED")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from egfr_dls.ledger import Ledger, commitments
 from egfr_dls.ledger.commitments import GIVE_UP_SECONDS, DueReport
+from egfr_dls.settings import PeerTls
 from egfr_dls.telemetry import get_logger
 
 BACK_OFF_FIRST_SECONDS = 5.0
@@ -20,10 +21,11 @@ PASSING = frozenset({0x0110, 0x0213})  # processing failure, resource limitation
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a requester takes associations."""
+    """Where a requester takes associations, and how."""
 
     host: str
     port: int
+    tls: PeerTls | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from egfr_dls.background import beside
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import Ledger, commitments
 from egfr_dls.ledger.commitments import DueReport
-from egfr_dls.settings import Destination, Peer, Settings
+from egfr_dls.settings import Settings
 from egfr_dls.telemetry import error_fields, get_logger
 from listener.admission import PeerTable
 from listener.commitment.outcome import Address, Tried, conclude
@@ -25,16 +25,18 @@ PEERS_AT_ONCE = 4  # one that does not answer keeps no report from the others
 def address_of(settings: Settings, report: DueReport) -> Address | None:
     """Return where a requester can be reached: its entry in ``[[listener.peers]]`` that has a port, else its destination.
 
-    Of several peers of one AE title, the one whose host the request came from.
+    Of several peers of one AE title, the one whose host the request came from. A destination is called as results are: by TLS
+    where it has ``tls``.
     """
     title = report.calling_ae_title
     peers = [p for p in settings.listener.peers if p.port is not None and p.ae_title.strip() == title]
     peers.sort(key=lambda peer: not PeerTable((peer,)).knows(title, report.peer_address))
-    entries: tuple[Peer | Destination, ...] = (*peers, *settings.destinations)
-    for entry in entries:
-        if entry.ae_title.strip() == title and entry.port is not None:
-            return Address(entry.host, entry.port)
-    return None
+    called = (d for d in settings.destinations if d.transport == "dimse" and d.ae_title.strip() == title)
+    addresses = [
+        *(Address(peer.host, peer.port) for peer in peers if peer.port is not None),
+        *(Address(destination.host, destination.port, destination.tls) for destination in called),
+    ]
+    return addresses[0] if addresses else None
 
 
 class Reporter:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import re
 import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
-from typing import Final
 from urllib.parse import urlsplit
 
+from egfr_dls import client_tls, web_client
 from egfr_dls.settings import PeerTls, Source
 from listener.retrieve.source import ANSWER_SECONDS, CONNECT_SECONDS, SourceError
 
-AUTHORIZATION_BYTES = 16384
-_FIELD_VALUE: Final = re.compile(r"[!-~][ -~]*")  # RFC 9110 5.5, in ASCII
 _PLAIN_CODINGS = ("", "identity")
 
 
@@ -114,10 +111,8 @@ class WebConnection:
             self._http.connect()
         except (socket.gaierror, UnicodeError):  # a label of more than 63 characters
             reason = "NAME_NOT_RESOLVED"
-        except ssl.SSLCertVerificationError:
-            reason = "CERTIFICATE_NOT_TRUSTED"
-        except ssl.SSLError:
-            reason = "TLS_FAILED"
+        except ssl.SSLError as error:
+            reason = client_tls.reason_of(error)
         except OSError:
             pass
         else:
@@ -179,24 +174,13 @@ class _Http(http.client.HTTPConnection):
 
 def _context(tls: PeerTls) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=tls.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2  # PS3.15 B.9
-        if tls.certificate is not None:
-            context.load_cert_chain(tls.certificate, tls.key, password="")  # a pass phrase is never asked for
+        return client_tls.client_context(tls)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise SourceError("TLS_FILE_UNREADABLE") from error
-    return context
 
 
 def _authorization(source: Source) -> dict[str, str]:
-    """Return the header that says who asks: read anew for each study, as tokens end."""
-    if source.authorization_file is None:
-        return {}
     try:
-        with source.authorization_file.open(encoding="ascii") as file:
-            value = file.read(AUTHORIZATION_BYTES).strip()
+        return web_client.authorization(source.authorization_file)
     except (OSError, ValueError) as error:
         raise SourceError("AUTHORIZATION_UNREADABLE") from error
-    if not _FIELD_VALUE.fullmatch(value):
-        raise SourceError("AUTHORIZATION_UNREADABLE")
-    return {"Authorization": value}

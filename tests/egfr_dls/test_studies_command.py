@@ -128,6 +128,15 @@ def test_unknown_study_is_a_wrong_command_line(store: Store, run: Run) -> None:
 # what it does
 
 
+def test_priority_is_shown_and_audited(store: Store, run: Run) -> None:
+    assert document(run)["priority"] == "routine"
+    assert run("priority", STUDY, "stat")[0] == 0
+    assert document(run)["priority"] == "stat"
+    assert run("priority", STUDY, "soon")[0] == 2
+    with store.ledger.read() as tx:
+        assert [(row.action, row.detail) for row in tx.execute(select(audit))] == [("priority", "stat")]
+
+
 def test_hold_and_release(store: Store, run: Run) -> None:
     run("hold", STUDY)
     assert document(run)["held"]

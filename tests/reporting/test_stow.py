@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,20 +18,25 @@ from egfr_dls import settings
 from egfr_dls.ledger import results
 from egfr_dls.store import open_store
 from egfr_dls.study import StudyState
+from reporting import stow
 from reporting.delivery import prover
 from tests.reporting.deliveries import Desk, object_uid, study_uid
 
 ROI, REPORT, PAGES = (object_uid(1, kind) for kind in ("roi", "report", "pages"))
 SECRET = "Bearer of-nobody"
+POURED_AT_MOST = 64 * stow.ANSWER_BYTES  # what loopback buffers is far less
+CUT_OFF, ENDLESS = 0, -1  # answers that are no status
 
 
 @dataclass
 class Service:
-    """``answers``: (status, body) of each POST in turn, then 200; ``lost``: what no query finds."""
+    """``answers``: (status, body) of each POST in turn, then 200; a query finds nothing of ``lost``, ``misplaced`` elsewhere."""
 
     port: int = 0
     answers: list[tuple[int, bytes]] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
+    misplaced: set[str] = field(default_factory=set)
+    poured: int = 0  # bytes of an endless answer that went out
     posts: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
     def post(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
@@ -43,6 +48,7 @@ class Service:
         if uid in self.lost:
             return 204, b""
         study, series = path.split("/")[3], path.split("/")[5]
+        study = study_uid(2) if uid in self.misplaced else study
         keys = {"00080018": uid, "0020000D": study, "0020000E": series}
         return 200, json.dumps([{key: {"vr": "UI", "Value": [value]} for key, value in keys.items()}]).encode()
 
@@ -62,7 +68,10 @@ def running() -> Iterator[Service]:
             self._say(*service.find(self.path))
 
         def _say(self, status: int, body: bytes) -> None:
-            if status == 0:  # closes in the middle of an answer
+            if status == ENDLESS:
+                self._pour()
+                return
+            if status == CUT_OFF:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
                 self.close_connection = True
                 return
@@ -70,6 +79,14 @@ def running() -> Iterator[Service]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def _pour(self) -> None:
+            """Answer without an end, until nobody listens."""
+            self.close_connection = True
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+            with suppress(OSError):
+                while service.poured < POURED_AT_MOST:
+                    service.poured += self.connection.send(b" " * stow.BLOCK_BYTES)
 
         def log_message(self, *_arguments: Any) -> None:
             pass
@@ -141,6 +158,7 @@ def _kept_bytes(work: Desk) -> list[tuple[str, bytes]]:
     ("status", "body", "state", "reason"),
     [
         (200, failed("00081198", "00081197", 0xA700), "queued", "OUT_OF_RESOURCES"),
+        (200, failed("00081198", "00081197", 0x0122), "parked", "SOP_CLASS_NOT_SUPPORTED"),
         (409, failed("00081198", "00081197", 0x0122), "parked", "SOP_CLASS_NOT_SUPPORTED"),
         (202, failed("00081199", "00081196", 0xB000), "stored", "COERCED"),
         (202, failed("00081198", "00081197", 0xA700, "1.2.3"), "queued", "HTTP_202"),
@@ -150,7 +168,10 @@ def _kept_bytes(work: Desk) -> list[tuple[str, bytes]]:
         (408, b"", "queued", "HTTP_408"),
         (429, b"", "queued", "HTTP_429"),
         (503, b"", "queued", "HTTP_503"),
-        (0, b"", "queued", "NO_ANSWER"),
+        (CUT_OFF, b"", "queued", "NO_ANSWER"),
+        (200, b"<html>Welcome</html>", "stored", ""),  # the status says so; the query proves it or does not
+        (200, b"[[1, {}, null]]", "stored", ""),
+        (202, b"<html>Welcome</html>", "queued", "HTTP_202"),
     ],
 )
 def test_what_each_answer_leads_to(tmp_path: Path, status: int, body: bytes, state: str, reason: str) -> None:
@@ -172,9 +193,18 @@ def test_answer_that_concerns_the_service_parks_the_destination(tmp_path: Path, 
     assert f"HTTP_{status}" in {e.get("reason") for e in events if e["event"] == "destination_parked"}
 
 
-def test_object_that_the_service_has_lost_goes_again(tmp_path: Path) -> None:
+def test_answer_without_an_end_is_not_read_to_it(tmp_path: Path) -> None:
     with running() as service, kept(tmp_path, service) as work:
-        service.lost = {ROI}
+        service.answers = [(ENDLESS, b"")]
+        assert work.send() == 3
+        assert set(work.states().values()) == {"stored"}  # the others on a connection of their own
+    assert 0 < service.poured < POURED_AT_MOST
+
+
+@pytest.mark.parametrize("where", ["lost", "misplaced"])
+def test_object_that_is_not_where_it_should_be_goes_again(tmp_path: Path, where: str) -> None:
+    with running() as service, kept(tmp_path, service) as work:
+        setattr(service, where, {ROI})
         work.send()
         for _ in range(3):
             assert work.states()["roi"] == "stored"

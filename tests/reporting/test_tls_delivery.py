@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import socketserver
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +17,21 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # pynetdicom makes its SOP classes at run time
 
 from egfr_dls.settings import PeerTls
+from reporting.probing import PROBE_CAP_SECONDS
 from tests.listener.certificates import SERVER, Authority, Issued
 from tests.reporting.deliveries import CLASSES, ScriptedPacs, desk, scripted_pacs
 from tests.reporting.proving_pacs import SYNTAXES
 
 HERE = "IP:127.0.0.1"
+# pynetdicom drops a socket that the peer has reset without closing it (transport.py, AssociationSocket._shutdown_socket).
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _dropped_here() -> Iterator[None]:
+    """Let what was dropped be noticed in the test that dropped it, not in a later one."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +102,46 @@ def test_pacs_of_another_name_gets_nothing(tmp_path: Path, authority: Authority,
         assert said(tmp_path, pacs.port, tls) == (0, {"CERTIFICATE_NOT_TRUSTED"}, {"destination_parked"})
 
 
+def test_pacs_that_misses_our_certificate_gets_nothing(
+    tmp_path: Path, authority: Authority, pacs_certificate: Issued
+) -> None:
+    with secure_pacs(pacs_certificate, authority) as pacs:
+        settled, reasons, _ = said(tmp_path, pacs.port, PeerTls(ca=authority.certificate))
+        assert (settled, pacs.received) == (0, [])
+        assert reasons <= {"CERTIFICATE_REFUSED", "UNREACHABLE"}  # its alert may be lost with the connection
+
+
+def test_pacs_that_does_not_know_our_authority_gets_nothing(
+    tmp_path: Path, authority: Authority, pacs_certificate: Issued
+) -> None:
+    stranger = Authority(tmp_path / "elsewhere", "elsewhere").issue("stranger")
+    tls = PeerTls(ca=authority.certificate, certificate=stranger.certificate, key=stranger.key)
+    with secure_pacs(pacs_certificate, authority) as pacs:
+        settled, reasons, _ = said(tmp_path / "root", pacs.port, tls)
+        assert (settled, pacs.received) == (0, [])
+        assert reasons <= {"CERTIFICATE_REFUSED", "UNREACHABLE"}
+
+
+class Plain(socketserver.StreamRequestHandler):
+    """A service that speaks without TLS."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 ready\r\n")
+        self.rfile.read(1)  # a TLS client says something first
+
+
+def test_peer_that_speaks_something_else_is_named_so(tmp_path: Path, authority: Authority) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Plain) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            found = said(tmp_path, int(server.server_address[1]), PeerTls(ca=authority.certificate))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert found == (0, {"TLS_FAILED"}, {"destination_unreachable"})
+
+
 def test_peer_without_tls_is_tried_again(tmp_path: Path, authority: Authority) -> None:
     with scripted_pacs() as pacs:
         settled, reasons, about = said(tmp_path, pacs.port, PeerTls(ca=authority.certificate))
@@ -100,3 +153,17 @@ def test_file_that_cannot_be_read_is_tried_again(tmp_path: Path, authority: Auth
     tls = PeerTls(ca=authority.certificate, certificate=ours.certificate, key=tmp_path / "missing.key")
     with scripted_pacs() as pacs:
         assert said(tmp_path, pacs.port, tls) == (0, {"TLS_FILE_UNREADABLE"}, {"destination_unreachable"})
+
+
+def test_file_that_is_there_again_is_read(
+    tmp_path: Path, authority: Authority, pacs_certificate: Issued, ours: Issued
+) -> None:
+    key = tmp_path / "late.key"
+    tls = PeerTls(ca=authority.certificate, certificate=ours.certificate, key=key)
+    with secure_pacs(pacs_certificate, authority) as pacs, desk(tmp_path / "root", pacs.port, tls=tls) as work:
+        work.keep()
+        sender = work.sender()
+        assert work.send(sender) == 0
+        key.write_bytes(ours.key.read_bytes())
+        work.now += PROBE_CAP_SECONDS
+        assert work.send(sender) == 3

@@ -7,10 +7,11 @@ import json
 import os
 import subprocess
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.error import URLError
 
@@ -91,7 +92,13 @@ class Orthanc:
     Where its DICOMweb plugin is installed, it also answers at ``DICOMWEB_URL``.
     """
 
-    def __init__(self, folder: Path, namespace: NetworkNamespace, scripts: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        namespace: NetworkNamespace,
+        scripts: Sequence[Path],
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._namespace, self._config, self._log = namespace, folder / "orthanc.json", folder / "orthanc.log"
         document = {
@@ -110,6 +117,7 @@ class Orthanc:
             "UserMetadata": {"EgfrRouted": 1024},
             "LuaScripts": [str(script) for script in scripts],
             "DicomModalities": {"egfr": ["EGFR_DLS", "127.0.0.1", NODE_PORT]},
+            **more,
         }
         self._config.write_text(json.dumps(document), encoding="ascii")
         self._process: subprocess.Popen[bytes] | None = None
@@ -176,9 +184,9 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path, namespace: NetworkNamespace, *scripts: Path) -> Iterator[Orthanc]:
-    """Run Orthanc until the block ends."""
-    orthanc = Orthanc(folder, namespace, scripts)
+def running_orthanc(folder: Path, namespace: NetworkNamespace, *scripts: Path, **more: Any) -> Iterator[Orthanc]:
+    """Run Orthanc until the block ends; ``more`` stands in its configuration, over what is there."""
+    orthanc = Orthanc(folder, namespace, scripts, more)
     try:
         orthanc.start()
         yield orthanc

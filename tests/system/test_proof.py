@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.delivery import run
 from tests.system.orthanc import AE_TITLE, DICOM_PORT, NODE_PORT, NetworkNamespace, Orthanc
 from tests.system.scanner import send_whole
 from tests.system.service import SCANNER, running_service, service_sections
@@ -45,3 +47,14 @@ def _sections(folder: Path, models: Path, wanted: bool) -> dict[str, Any]:
         }
     ]
     return sections
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_an_orthanc_that_is_killed_meanwhile_has_every_object_once_and_commits_it(tmp_path: Path, tls: bool) -> None:
+    """The small version of `python -m benchmarks.delivery`."""
+    if os.geteuid() != 0:
+        pytest.skip("orthanc: needs root, to make a network namespace")
+    found = run(tmp_path, 5, seed=7, tls=tls)
+    assert found.kills >= 1
+    assert (found.delivered, found.wrong) == (5, [])
+    assert found.states == {"committed": 10}

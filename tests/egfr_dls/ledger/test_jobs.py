@@ -17,6 +17,7 @@ from sqlalchemy import func, select, update
 from egfr_dls.ledger import Ledger, Tx, jobs, studies
 from egfr_dls.ledger.jobs import Job, JobState, LeaseLostError
 from egfr_dls.ledger.schema import audit, job
+from egfr_dls.study import Priority
 
 STUDY = "1.2.3"
 NOW = 1_000_000.0
@@ -55,6 +56,15 @@ def test_same_key_makes_one_job(ledger: Ledger) -> None:
         assert not jobs.enqueue(tx, "infer", "d", STUDY, {"n": 2}, NOW)
         assert claimed(tx).payload == {"n": 1}
         assert jobs.claim(tx, "infer", "b", NOW) is None
+
+
+def test_claim_takes_the_urgent_study_before_an_older_one(ledger: Ledger) -> None:
+    with ledger.begin() as tx:
+        for number, level in enumerate((Priority.BACKFILL, Priority.ROUTINE, Priority.STAT)):
+            studies.ensure(tx, f"9.{number}", KEY, NOW)
+            studies.set_priority(tx, f"9.{number}", level)
+            jobs.enqueue(tx, "infer", f"d{number}", f"9.{number}", {}, NOW - 10 + number)
+        assert [claimed(tx).study_instance_uid for _ in range(3)] == ["9.2", "9.1", "9.0"]
 
 
 def test_claim_takes_the_kind_the_due_and_the_oldest_first(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from egfr_dls.delivery import NOT_PROVEN, TRANSITIONS, DeliveryState
-from egfr_dls.ledger import Tx, deliveries, destinations, proofs, results, studies
+from egfr_dls.ledger import Tx, counts, deliveries, destinations, proofs, results, studies
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.ledger.schema import delivery
 
@@ -95,6 +95,8 @@ def test_what_could_not_be_proven_is_over_until_an_operator_asks_again_or_a_repo
     for uid in ("1.roi", "1.report"):
         proofs.give_up(tx, uid, "pacs", NOT_PROVEN)
     assert deliveries.report_arrived(tx, "1", ["pacs"])
+    assert counts.not_proven(tx) == {("pacs",): 2}
+    assert counts.asked_commitments(tx) == {("pacs", "asked"): 1}
     assert deliveries.stuck_studies(tx, demonstrations=False) == ["1"]
     proofs.hear(tx, "2.25.1", ["1.roi"], {})
     (report,) = proofs.heard(tx, "pacs")
