@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import track
 
 from egfr_dls.findings import StudyFindings
-from egfr_dls.settings import Settings, Storage
+from egfr_dls.settings import Settings
+from egfr_dls.settings_sections import Storage
 from inference.biomarkers.pet_ct_egfr.biomarker import PET_CT_EGFR
 from inference.engine.contract import EngineOptions
 from inference.engine.gate import Scorer, load_scorer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from egfr_dls.settings import PeerTls
+from egfr_dls.settings_sections import PeerTls
 
 NOT_TRUSTED = "CERTIFICATE_NOT_TRUSTED"  # theirs, by us
 REFUSED = "CERTIFICATE_REFUSED"  # ours, by them

@@ -80,11 +80,12 @@ def _check_keys(
 def _check_secrets(keys: Mapping[str, Any]) -> None:
     """Refuse to send what should be secret where everybody can read it."""
     url = urlsplit(keys["url"] or "")
-    if url.scheme == "http" and (keys["tls"] or (keys["authorization_file"] and not _is_loopback(url.hostname or ""))):
+    if url.scheme == "http" and (keys["tls"] or (keys["authorization_file"] and not is_loopback(url.hostname or ""))):
         raise ValueError("url is http, with tls or authorization_file; needed: https")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a node is on this machine, as written: a name other than localhost is never trusted to be."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -12,7 +12,8 @@ from egfr_dls import telemetry
 from egfr_dls.errors import ConfigurationError
 from egfr_dls.ledger import Ledger
 from egfr_dls.objectstore import ObjectStore
-from egfr_dls.settings import S3, Settings
+from egfr_dls.settings import Settings
+from egfr_dls.settings_sections import S3
 from egfr_dls.spool import DirectorySpool, Spool
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from egfr_dls.client_tls import client_context
-from egfr_dls.settings import PeerTls
+from egfr_dls.settings_sections import PeerTls
 
 AUTHORIZATION_BYTES: Final = 16384
 _FIELD_VALUE: Final = re.compile(r"[!-~][ -~]*")  # RFC 9110 5.5, in ASCII

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from egfr_dls.errors import ConfigurationError
-from egfr_dls.settings import Listener, Peer
+from egfr_dls.settings_sections import Listener, Peer
 from listener.places import Places
 from listener.secure_transport.certificate import normal
 from listener.status import Rejection

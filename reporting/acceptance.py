@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage, SegmentationStorage
 
 from egfr_dls.ledger import Tx, acceptance, jobs
-from egfr_dls.settings import Destination
+from egfr_dls.settings_sections import Destination
 from reporting.variants import PROBED_CLASSES, SR_CLASSES, Variant, choose_variant
 
 SR_CLASS_NAMES: Mapping[str, str] = dict(

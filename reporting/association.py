@@ -12,7 +12,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # p
 
 from egfr_dls import client_tls
 from egfr_dls.outgoing import send_at_once
-from egfr_dls.settings import Destination
+from egfr_dls.settings_sections import Destination
 from reporting.delivery_status import FEW_TRIES, NO_REASON_GIVEN, PERMANENT_REJECTIONS
 from reporting.transport import ANSWER_SECONDS, ASSOCIATE_SECONDS, Unreachable
 

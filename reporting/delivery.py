@@ -11,7 +11,8 @@ from pydicom import Dataset
 
 from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import Ledger, proofs
-from egfr_dls.settings import Destination, Settings
+from egfr_dls.settings import Settings
+from egfr_dls.settings_sections import Destination
 from egfr_dls.store import Store
 from egfr_dls.telemetry import get_logger
 from reporting import commitment

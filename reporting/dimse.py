@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # pynetdicom m
 from egfr_dls.ledger.deliveries import DueDelivery
 from egfr_dls.ledger.proofs import DueProof
 from egfr_dls.outgoing import let_reader_rest
-from egfr_dls.settings import Destination
+from egfr_dls.settings_sections import Destination
 from reporting import commitment
 from reporting.association import LITTLE_ENDIAN, Caller
 from reporting.delivery_status import NO_ANSWER, rule_for

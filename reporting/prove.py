@@ -15,7 +15,7 @@ from egfr_dls.delivery import DeliveryState
 from egfr_dls.ledger import destinations, proofs
 from egfr_dls.ledger.changes import Changes
 from egfr_dls.ledger.proofs import DueProof, HeardReport
-from egfr_dls.telemetry import get_logger
+from egfr_dls.telemetry import error_fields, get_logger
 from egfr_dls.uids import new_uid
 from reporting import proof_rules
 from reporting.destination_loop import work_on
@@ -39,7 +39,7 @@ class Prover:
 
     def run(self, stop: threading.Event) -> None:
         """Prove until ``stop`` is set; trouble with one object or with the ledger never ends the thread."""
-        work_on(self._register, self._probing, lambda changes: self.prove_due(stop, changes), "proving_failed", stop)
+        work_on(self._register, self._probing, lambda changes: self.prove_due(stop, changes), self._say_failed, stop)
 
     def prove_due(self, stop: threading.Event, changes: Changes) -> int:
         """Conclude what was heard, and ask for what is due; return for how many objects something was done."""
@@ -65,6 +65,9 @@ class Prover:
         finally:
             line.close()
         return len(due)
+
+    def _say_failed(self, error: Exception) -> None:
+        get_logger().error("proving_failed", destination=self._register.name, **error_fields(error))
 
     def _not_reached(self, why: Unreachable) -> None:
         self._probing.failed()

@@ -9,7 +9,8 @@ from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import Tx, deliveries, destinations, proofs, studies
 from egfr_dls.ledger.deliveries import DueDelivery
 from egfr_dls.ledger.proofs import DueProof
-from egfr_dls.settings import Destination, Settings
+from egfr_dls.settings import Settings
+from egfr_dls.settings_sections import Destination
 from egfr_dls.store import Store
 from egfr_dls.study import StudyState
 from egfr_dls.telemetry import get_logger

@@ -16,7 +16,7 @@ from egfr_dls.delivery import DeliveryState
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import deliveries, destinations
 from egfr_dls.ledger.deliveries import DueDelivery
-from egfr_dls.telemetry import get_logger
+from egfr_dls.telemetry import error_fields, get_logger
 from egfr_dls.uids import OBJECT_KINDS
 from reporting import acceptance
 from reporting.delivery_status import BYTES_UNREADABLE, GIVE_UP_SECONDS, Outcome, back_off_seconds
@@ -40,7 +40,7 @@ class Sender:
 
     def run(self, stop: threading.Event) -> None:
         """Send until ``stop`` is set; trouble with one object or with the ledger never ends the thread."""
-        work_on(self._register, self._probing, lambda _changes: self.send_due(stop), "sending_failed", stop)
+        work_on(self._register, self._probing, lambda _changes: self.send_due(stop), self._say_failed, stop)
         with suppress(TemporaryFailureError), self._ledger.begin() as tx:
             destinations.release(tx, self._register.name, self._register.worker)
 
@@ -85,6 +85,9 @@ class Sender:
         if count:
             get_logger().info("reports_built_anew", destination=destination.name, count=count)
         return count > 0
+
+    def _say_failed(self, error: Exception) -> None:
+        get_logger().error("sending_failed", destination=self._register.name, **error_fields(error))
 
     def _not_reached(self, due: Sequence[DueDelivery], why: Unreachable) -> None:
         self._probing.failed()

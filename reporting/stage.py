@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.settings import Settings
+from egfr_dls.source_transport import is_loopback
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import SpoolRef
 from egfr_dls.telemetry import get_logger
@@ -168,14 +168,6 @@ class ReportHandler:
         if not found.demonstration or self._settings.inference.allow_demonstration_models:
             return []
         return [destination.name for destination in self._settings.destinations if not is_loopback(destination.machine)]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a destination is on this machine, as written: a name other than localhost is never trusted to be."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def main(settings: Settings, worker: str, stop: threading.Event) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 from egfr_dls import client_tls, web_client
 from egfr_dls.ledger.deliveries import DueDelivery
 from egfr_dls.ledger.proofs import DueProof
-from egfr_dls.settings import Destination
+from egfr_dls.settings_sections import Destination
 from reporting.association import TLS_PARKS
 from reporting.delivery_status import NO_ANSWER, rule_for
 from reporting.transport import ANSWER_SECONDS, Answered, Unreachable

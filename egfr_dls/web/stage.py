@@ -7,7 +7,8 @@ from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from egfr_dls.errors import ConfigurationError
-from egfr_dls.settings import Http, Settings
+from egfr_dls.settings import Settings
+from egfr_dls.settings_sections import Http
 from egfr_dls.store import Store, open_store
 from egfr_dls.telemetry import get_logger
 from egfr_dls.web.application import Application

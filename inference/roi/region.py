@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import SCALE_FAILURES, RefusalCode, Remark, WarningCode
-from egfr_dls.settings import PetCtEgfr
+from egfr_dls.settings_sections import PetCtEgfr
 from egfr_dls.study import RoiSource
 from egfr_dls.uids import derived_uid
 from egfr_dls.volume import Mask, Unit, Volume

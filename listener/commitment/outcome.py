@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from egfr_dls.ledger import Ledger, commitments
 from egfr_dls.ledger.commitments import GIVE_UP_SECONDS, DueReport
-from egfr_dls.settings import PeerTls
+from egfr_dls.settings_sections import PeerTls
 from egfr_dls.telemetry import get_logger
 
 BACK_OFF_FIRST_SECONDS = 5.0

@@ -10,7 +10,7 @@ from typing import Literal
 
 from egfr_dls.biomarkers import RULES, BiomarkerRule
 from egfr_dls.ledger.studies import StudySnapshot
-from egfr_dls.settings import Study
+from egfr_dls.settings_sections import Study
 
 
 class WaitReason(StrEnum):

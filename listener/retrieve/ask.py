@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from egfr_dls.settings import Source
+from egfr_dls.settings_sections import Source
 from listener.retrieve.dicomweb import web_dialogue
 from listener.retrieve.dimse import dimse_dialogue
 from listener.retrieve.inbox import Inbox

@@ -15,7 +15,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from egfr_dls.outgoing import let_reader_rest, send_at_once
-from egfr_dls.settings import Source
+from egfr_dls.settings_sections import Source
 from listener.retrieve.source import (
     ANSWER_SECONDS,
     CLASSES,

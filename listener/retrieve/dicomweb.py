@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 
-from egfr_dls.settings import Source
+from egfr_dls.settings_sections import Source
 from listener.retrieve.inbox import Inbox
 from listener.retrieve.multipart import Multipart
 from listener.retrieve.plan import Request

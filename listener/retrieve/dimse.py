@@ -13,7 +13,7 @@ from typing import Any
 from pydicom import Dataset
 from pynetdicom.events import Event
 
-from egfr_dls.settings import Source
+from egfr_dls.settings_sections import Source
 from listener.retrieve.association import FIND, GET, MOVE, PENDING, SUCCESS, Opened, association
 from listener.retrieve.inbox import Inbox
 from listener.retrieve.plan import Request

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from egfr_dls.dimse_status import StoreStatus
-from egfr_dls.settings import Source
+from egfr_dls.settings_sections import Source
 from egfr_dls.telemetry import get_logger
 from listener.admission import Accepted, AssociationRequest
 from listener.retrieve.plan import Request

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from egfr_dls import client_tls, web_client
-from egfr_dls.settings import PeerTls, Source
+from egfr_dls.settings_sections import PeerTls, Source
 from listener.retrieve.source import ANSWER_SECONDS, CONNECT_SECONDS, SourceError
 
 _PLAIN_CODINGS = ("", "identity")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from egfr_dls.errors import ConfigurationError
-from egfr_dls.settings import ListenerTls
+from egfr_dls.settings_sections import ListenerTls
 from listener.secure_transport.certificate import good_from, good_until
 
 # TLS 1.2 or later. The suites of TLS 1.3 are OpenSSL's own: AES-256-GCM, ChaCha20-Poly1305, AES-128-GCM, which both profiles

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from socket import socket
 
-from egfr_dls.settings import ListenerTls
+from egfr_dls.settings_sections import ListenerTls
 from egfr_dls.telemetry import error_fields, get_logger
 from listener.secure_transport.credentials import CredentialError, Credentials, load
 from listener.upper_layer.stream import SecureStream

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from egfr_dls.settings import Listener
+from egfr_dls.settings_sections import Listener
 from egfr_dls.telemetry import error_fields, get_logger
 from listener.admission import Accepted, Admission, AssociationRequest
 from listener.secure_transport.handshake import HandshakeError

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from egfr_dls.errors import ConfigurationError, TemporaryFailureError
-from egfr_dls.settings import Listener
+from egfr_dls.settings_sections import Listener
 from egfr_dls.telemetry import error_fields, get_logger
 from listener.status import Abort
 from listener.upper_layer.connection import Connection, Node

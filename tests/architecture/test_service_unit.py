@@ -12,7 +12,7 @@ import pytest
 
 from egfr_dls import cli
 from egfr_dls.errors import ExitCode
-from egfr_dls.settings import Listener
+from egfr_dls.settings_sections import Listener
 from egfr_dls.supervisor import STOP_MARGIN_SECONDS
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "egfr-dls.service"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from egfr_dls import settings
+from egfr_dls import settings, settings_sections
 from egfr_dls.biomarkers import DEFAULT, RULES, check_name, enabled_rules
 from egfr_dls.errors import UsageError
 
@@ -16,7 +16,7 @@ def loaded(root: Path, **sections: object) -> settings.Settings:
 
 
 def test_every_biomarker_has_its_section_and_every_section_its_biomarker() -> None:
-    assert [rule.name for rule in RULES] == list(settings.Biomarkers.model_fields)
+    assert [rule.name for rule in RULES] == list(settings_sections.Biomarkers.model_fields)
 
 
 def test_a_study_that_asks_brings_what_asks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,14 +101,21 @@ class Requester:
 
 @contextmanager
 def listening(
-    requester: Requester, syntaxes: Iterable[str] = TRANSFER_SYNTAXES, *, takes_roles: bool = True
+    requester: Requester,
+    syntaxes: Iterable[str] = TRANSFER_SYNTAXES,
+    *,
+    takes_roles: bool = True,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[None]:
     """Take associations at the requester's port until the block ends."""
     ae = AE(requester.ae_title)
     roles = {"scu_role": True, "scp_role": True} if takes_roles else {}
     ae.add_supported_context(PUSH_MODEL_CLASS, list(syntaxes), **roles)
     server = ae.start_server(
-        ("127.0.0.1", requester.port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, requester.on_report)]
+        ("127.0.0.1", requester.port),
+        block=False,
+        evt_handlers=[(evt.EVT_N_EVENT_REPORT, requester.on_report)],
+        ssl_context=tls,
     )
     try:
         yield

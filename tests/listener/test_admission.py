@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from egfr_dls.errors import ConfigurationError
-from egfr_dls.settings import Listener, ListenerTls, Peer
+from egfr_dls.settings_sections import Listener, ListenerTls, Peer
 from listener.admission import (
     RESOLVE_AGAIN_SECONDS,
     RESOLVE_RETRY_SECONDS,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from egfr_dls.settings import Listener
+from egfr_dls.settings_sections import Listener
 from listener.admission import Accepted, Admission
 from listener.status import SUCCESS, Answer
 from listener.storage.facts import StoreCommand

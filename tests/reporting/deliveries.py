@@ -23,7 +23,8 @@ from pynetdicom.sop_class import (
 from egfr_dls import settings
 from egfr_dls.ledger import deliveries, destinations, results, studies
 from egfr_dls.ledger.results import BuiltObject
-from egfr_dls.settings import Destination, Settings
+from egfr_dls.settings import Settings
+from egfr_dls.settings_sections import Destination
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import StudyState
 from listener.indexing.intake import data_set_offset

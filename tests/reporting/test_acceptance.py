@@ -17,7 +17,7 @@ from sqlalchemy import select
 from egfr_dls.ledger import Ledger, Tx, acceptance, deliveries, results, studies
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.ledger.schema import delivery, job
-from egfr_dls.settings import Destination
+from egfr_dls.settings_sections import Destination
 from reporting.acceptance import SR_CLASS_NAMES, adapt, is_news, variant_of
 from reporting.variants import PROBED_CLASSES, SR_CLASSES, Variant, choose_variant
 

@@ -25,10 +25,12 @@ from egfr_dls.delivery import DEMONSTRATION, DeliveryState
 from egfr_dls.errors import TemporaryFailureError
 from egfr_dls.ledger import deliveries, destinations, jobs, studies
 from egfr_dls.study import StudyState
-from reporting import send
+from reporting import destination_loop
 from reporting.delivery_status import GIVE_UP_SECONDS
 from reporting.dimse import StoringAssociation
+from reporting.probing import PROBE_CAP_SECONDS, PROBE_FIRST_SECONDS
 from reporting.register import LEASE_SECONDS
+from reporting.send import Sender
 from reporting.stage import is_loopback
 from reporting.transport import Answered
 from tests.listener.nodes import until
@@ -65,7 +67,7 @@ def work(tmp_path: Path, pacs: ScriptedPacs) -> Iterator[Desk]:
         yield opened
 
 
-def pass_time(work: Desk, sender: send.Sender, rounds: int, seconds: float = 4000) -> None:
+def pass_time(work: Desk, sender: Sender, rounds: int, seconds: float = 4000) -> None:
     """Let the sender try again after each wait."""
     for _ in range(rounds):
         work.send(sender)
@@ -399,7 +401,7 @@ def test_unreachable_destination_is_probed_within_ten_seconds_and_nothing_is_cou
             waits.append(sender._probing.at - work.now)
             assert work.send(sender) == 0  # too early: it is not called again
             work.now = sender._probing.at
-        assert all(0 < wait <= send.PROBE_CAP_SECONDS for wait in waits)
+        assert all(0 < wait <= PROBE_CAP_SECONDS for wait in waits)
         assert waits[0] <= 1
         assert waits[-1] >= 8
         rows = work.rows().values()
@@ -602,7 +604,7 @@ def test_association_lost_before_the_first_request_is_not_opened_again_at_once(
     sender = work.sender()
     monkeypatch.setattr(sender, "_send_one", lambda *_arguments: 0)
     assert [work.send(sender), work.send(sender), pacs.associations] == [0, 0, 1]
-    work.now += send.PROBE_FIRST_SECONDS
+    work.now += PROBE_FIRST_SECONDS
     work.send(sender)
     assert pacs.associations == 2
 
@@ -650,7 +652,7 @@ def test_defect_and_ledger_trouble_never_end_a_destination(work: Desk, monkeypat
         return original(stop)
 
     monkeypatch.setattr(sender, "send_due", flaky)
-    monkeypatch.setattr(send, "PROBE_CAP_SECONDS", 0.01)
+    monkeypatch.setattr(destination_loop, "PROBE_CAP_SECONDS", 0.01)
     with structlog.testing.capture_logs() as events:
         thread = threading.Thread(target=sender.run, args=(stop,))
         thread.start()

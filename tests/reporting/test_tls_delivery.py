@@ -16,7 +16,7 @@ import structlog
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # pynetdicom makes its SOP classes at run time
 
-from egfr_dls.settings import PeerTls
+from egfr_dls.settings_sections import PeerTls
 from reporting.probing import PROBE_CAP_SECONDS
 from tests.listener.certificates import SERVER, Authority, Issued
 from tests.reporting.deliveries import CLASSES, ScriptedPacs, desk, scripted_pacs

@@ -20,7 +20,8 @@ import pytest
 
 from egfr_dls.analysis import private_settings
 from egfr_dls.errors import ConfigurationError
-from egfr_dls.settings import S3, Settings, Storage, load
+from egfr_dls.settings import Settings, load
+from egfr_dls.settings_sections import S3, Storage
 from egfr_dls.spool import DirectorySpool, SegmentFull, SpoolReadError, SpoolWriteError
 from egfr_dls.store import open_spool
 from egfr_dls.study import ReceivedInstance

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import inference.biomarkers
-from egfr_dls import settings
+from egfr_dls import settings, settings_sections
 from egfr_dls.biomarkers import RULES
 from egfr_dls.errors import ConfigurationError
 from inference.biomarkers.contract import Biomarker
@@ -40,7 +40,7 @@ def test_it_has_a_card(biomarker: Biomarker) -> None:
 @each
 def test_its_settings_exist(biomarker: Biomarker) -> None:
     """One sub-section with `enabled` and a key for each network."""
-    section = getattr(settings.Biomarkers(), biomarker.name)
+    section = getattr(settings_sections.Biomarkers(), biomarker.name)
     assert section.enabled
     assert all(getattr(section, need.setting) is None for need in biomarker.networks)
 

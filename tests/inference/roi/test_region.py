@@ -14,7 +14,7 @@ from pydicom.sr.coding import Code
 
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode
-from egfr_dls.settings import PetCtEgfr
+from egfr_dls.settings_sections import PetCtEgfr
 from egfr_dls.study import RoiSource
 from egfr_dls.uids import derived_uid
 from egfr_dls.volume import Unit, Volume

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from listener.commitment import outcome as commitment_outcome
 from listener.commitment import reporter as commitment_reporter
 from listener.commitment.outcome import BACK_OFF_CAP_SECONDS, Address, back_off_seconds
 from listener.commitment.reporter import Reporter, address_of
+from tests.listener.certificates import SERVER, Authority
 from tests.listener.requester import EXPLICIT, IMPLICIT, Requester, as_bytes, free_port, listening, request
 from tests.system.waiting import wait_until
 
@@ -53,9 +55,11 @@ class Bench:
     events: list[dict[str, Any]]
     clock: Clock
     peers: list[dict[str, Any]]
+    destinations: list[dict[str, Any]] = field(default_factory=list)
 
     def settings(self) -> Settings:
-        return configuration.load(None, {"storage": {"root": self.root}, "listener": {"peers": self.peers}})
+        sections = {"storage": {"root": self.root}, "listener": {"peers": self.peers}}
+        return configuration.load(None, {**sections, "destinations": self.destinations})
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
@@ -126,6 +130,24 @@ def test_the_requester_hears_in_the_syntax_that_it_takes(bench: Bench, requester
     assert (heard.calling_ae_title, heard.called_ae_title) == ("OUR_NAME", "SCANNER")
     assert requester.heard.empty()
     assert [e["attempts"] for e in bench.logged("commitment_reported")] == [1]
+
+
+def test_a_destination_with_tls_hears_by_tls(bench: Bench, requester: Requester, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    theirs, ours = authority.issue("pacs", SERVER, alternatives="IP:127.0.0.1"), authority.issue("node")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(theirs.certificate, theirs.key)
+    context.load_verify_locations(authority.certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    tls = {"ca": authority.certificate, "certificate": ours.certificate, "key": ours.key}
+    bench.peers = []
+    bench.destinations = [
+        {"name": "pacs", "ae_title": "SCANNER", "host": "127.0.0.1", "port": requester.port, "tls": tls}
+    ]
+    bench.decide("1.3")
+    with listening(requester, tls=context), bench.reporting():
+        assert requester.next().committed == ["1.3"]
+        bench.wait_for(CommitmentState.REPORTED)
 
 
 def test_ten_thousand_instances_are_one_report(bench: Bench, requester: Requester) -> None:
@@ -277,6 +299,8 @@ def test_a_peer_without_a_port_leaves_it_to_the_destination(tmp_path: Path) -> N
     peer = {"ae_title": "SCANNER", "host": "192.0.2.0/24"}
     assert address_of(with_peers(tmp_path, peer, destinations=(PACS,)), REPORT) == Address("192.0.2.99", 104)
     assert address_of(with_peers(tmp_path, peer), REPORT) is None
+    web = {"name": "web", "transport": "stow", "url": "http://192.0.2.99/dicom-web"}
+    assert address_of(with_peers(tmp_path, peer, destinations=(web,)), REPORT) is None
     other = {**PACS, "ae_title": "OTHER"}
     assert address_of(with_peers(tmp_path, peer, destinations=(other,)), REPORT) is None
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egfr_dls.ledger.studies import SeriesSnapshot, StudySnapshot
-from egfr_dls.settings import Study
+from egfr_dls.settings_sections import Study
 from listener.indexing.completeness import Complete, Decision, Fetch, NotApplicable, Wait, WaitReason, decide
 
 FRAME, OTHER = "1.2.3", "1.2.4"

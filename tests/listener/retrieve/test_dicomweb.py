@@ -21,7 +21,7 @@ import structlog
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRBigEndian, RawDataStorage
 
-from egfr_dls.settings import Source
+from egfr_dls.settings_sections import Source
 from egfr_dls.spool import AssociationEnded, DirectorySpool
 from egfr_dls.study import ReceivedInstance
 from listener.indexing.intake import data_set_offset

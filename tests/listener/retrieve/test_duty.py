@@ -16,7 +16,7 @@ from pydicom import Dataset, dcmread
 
 from egfr_dls.ledger import retrievals, studies
 from egfr_dls.ledger.retrievals import FetchedSeries
-from egfr_dls.settings import Source
+from egfr_dls.settings_sections import Source
 from egfr_dls.study import StudyState
 from egfr_dls.uids import series_uid
 from listener.retrieve.association import FIND, GET, MOVE

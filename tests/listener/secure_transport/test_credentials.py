@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from egfr_dls.errors import ExitCode
-from egfr_dls.settings import ListenerTls
+from egfr_dls.settings_sections import ListenerTls
 from listener.secure_transport.credentials import CIPHER_SUITES, CredentialError, load
 from tests.listener.certificates import EC, RSA, SERVER, Authority, Issued
 

@@ -18,7 +18,8 @@ import structlog
 
 from egfr_dls import settings as configuration
 from egfr_dls.errors import ConfigurationError
-from egfr_dls.settings import ListenerTls, Settings
+from egfr_dls.settings import Settings
+from egfr_dls.settings_sections import ListenerTls
 from listener.secure_transport.tls import DAY_SECONDS, Tls
 from listener.upper_layer.server import Server
 from tests.builders import ct_slices, petct_study, to_part10
