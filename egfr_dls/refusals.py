@@ -1,7 +1,8 @@
 """The one table of refusal and warning codes. Codes are stable; a new meaning is a new code.
 
-Each refusal carries the code under which the Structured Report files it (``NS-...``) and the advice that the
-operator's documentation prints. A test holds this table against the documentation and the report's code table.
+A new code is a line here, its ``NS-...`` code in ``egfr_dls/codes.py`` (refusals), its row with what to do and an example
+in ``docs/reference/refusals.md``, and its change of a sound study in ``tests/inference/changes.py``; the tests fail until
+all are there. The sentence that a person reads is written where the facts are: ``StudyRefusedError(code, message)``.
 """
 
 from __future__ import annotations
