@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import secrets
 import socket
@@ -19,12 +18,12 @@ from egfr_dls.ledger.proofs import DueProof
 from egfr_dls.settings_sections import Destination
 from reporting.association import TLS_PARKS
 from reporting.delivery_status import NO_ANSWER, rule_for
-from reporting.transport import ANSWER_SECONDS, Answered, Unreachable
+from reporting.transport import ASSOCIATE_SECONDS, Answered, Unreachable
+from reporting.web_exchange import Request, WebExchange
 from reporting.web_status import http_rule
 
 JSON: Final = "application/dicom+json"
 BLOCK_BYTES: Final = 1 << 16
-ANSWER_BYTES: Final = 1 << 20
 # DICOM JSON keys (PS3.18 F.2): Failed SOP Sequence, Referenced SOP Sequence and what stands in their items
 _FAILED, _REFERENCED, _INSTANCE = "00081198", "00081199", "00081155"
 _FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
@@ -52,14 +51,14 @@ class StowTransport:
         except (OSError, ValueError):
             return Unreachable("AUTHORIZATION_UNREADABLE")
         try:
-            connection = web_client.connection(url, destination.tls, ANSWER_SECONDS)
+            exchange = WebExchange(web_client.connection(url, destination.tls, ASSOCIATE_SECONDS))
         except (OSError, ValueError):
             return Unreachable("TLS_FILE_UNREADABLE")
-        reason = _connected(connection)
+        reason = _opened(exchange)
         if reason:
-            connection.close()
+            exchange.close()
             return Unreachable(reason, parks=reason in TLS_PARKS)
-        return WebLine(connection, urlsplit(url).path, headers)
+        return WebLine(exchange, urlsplit(url).path, headers)
 
 
 class WebLine:
@@ -70,8 +69,8 @@ class WebLine:
     finds = True
     accepted = None
 
-    def __init__(self, connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> None:
-        self._connection = connection
+    def __init__(self, exchange: WebExchange, path: str, headers: Mapping[str, str]) -> None:
+        self._exchange = exchange
         self._path = path
         self._headers = {**headers, "Accept": JSON}
 
@@ -89,14 +88,17 @@ class WebLine:
         boundary = secrets.token_hex(16)
         head = f"--{boundary}\r\nContent-Type: application/dicom;transfer-syntax={due.transfer_syntax_uid}\r\n\r\n".encode()
         tail = f"\r\n--{boundary}--\r\n".encode()
+        size = len(head) + path.stat().st_size + len(tail)
+        headers = {
+            **self._headers,
+            "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+            "Content-Length": str(size),
+        }
+        target = f"{self._path}/studies/{due.study_instance_uid}"
         with path.open("rb") as file:
-            headers = {
-                "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
-                "Content-Length": str(len(head) + path.stat().st_size + len(tail)),
-            }
             body = _parts(head, iter(lambda: file.read(BLOCK_BYTES), b""), tail)
-            answer = self._asked("POST", f"/studies/{due.study_instance_uid}", headers, body)
-        return Answered(NO_ANSWER) if answer is None else stored(due.sop_instance_uid, *answer)
+            answer = self._exchange.ask(Request("POST", target, headers, body, size))
+        return Answered(NO_ANSWER) if answer is None else stored(due.sop_instance_uid, answer.status, answer.content)
 
     def ask(self, transaction_uid: str, about: Collection[DueProof]) -> int | None:  # noqa: ARG002  # of DIMSE only
         """Ask nothing: the service has no storage commitment."""
@@ -106,43 +108,24 @@ class WebLine:
         """Search the instances of the object's series (PS3.18 10.6.1)."""
         query = urlencode({"SOPInstanceUID": one.sop_instance_uid})
         below = f"/studies/{one.study_instance_uid}/series/{one.series_instance_uid}/instances?{query}"
-        answer = self._asked("GET", below, {})
+        answer = self._exchange.ask(Request("GET", self._path + below, self._headers))
         if answer is None:
             return None
-        status, document = answer
-        if status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND):
+        if answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND):
             return False
-        if status != HTTPStatus.OK or not isinstance(document, list):
+        document = _document(answer.content)
+        if answer.status != HTTPStatus.OK or not isinstance(document, list):
             return None
         return any(_is(match, one) for match in document)
 
     def close(self) -> None:
         """Close it."""
-        self._connection.close()
-
-    def _asked(
-        self, method: str, below: str, headers: Mapping[str, str], body: Iterator[bytes] | None = None
-    ) -> tuple[int, Any] | None:
-        """Return status and JSON document of a response, None without one; a document that is none is None."""
-        try:
-            self._connection.request(method, self._path + below, body, {**self._headers, **headers})
-            response = self._connection.getresponse()
-            content = response.read(ANSWER_BYTES)
-        except (OSError, http.client.HTTPException, ValueError):
-            self._connection.close()
-            return None
-        if (
-            response.length and len(content) < ANSWER_BYTES
-        ):  # cut off: what it would have said of the object is not known
-            self._connection.close()
-            return None
-        if not response.isclosed():  # what is left of it would be taken for the next answer
-            self._connection.close()
-        return response.status, _document(content)
+        self._exchange.close()
 
 
-def stored(sop_instance_uid: str, status: int, document: Any) -> Answered:
+def stored(sop_instance_uid: str, status: int, content: bytes) -> Answered:
     """Return what a Store Instances Response Module says of an object (PS3.18 table I.2-1), else what its status says."""
+    document = _document(content)
     failure = _reason(document, _FAILED, _FAILURE_REASON, sop_instance_uid)
     if failure is not None:
         return Answered(rule_for(failure), failure)
@@ -154,10 +137,10 @@ def stored(sop_instance_uid: str, status: int, document: Any) -> Answered:
     return Answered(http_rule(status))
 
 
-def _connected(connection: http.client.HTTPConnection) -> str:
+def _opened(exchange: WebExchange) -> str:
     """Connect; return why not, else nothing."""
     try:
-        connection.connect()
+        exchange.open()
     except socket.gaierror:
         return "NAME_NOT_RESOLVED"
     except ssl.SSLError as error:

@@ -18,14 +18,14 @@ from egfr_dls import settings
 from egfr_dls.ledger import results
 from egfr_dls.store import open_store
 from egfr_dls.study import StudyState
-from reporting import stow
-from reporting.delivery import prover
-from tests.reporting.deliveries import Desk, object_uid, study_uid
+from reporting import stow, web_exchange
+from tests.reporting.deliveries import Desk, object_uid, prover, study_uid
 
 ROI, REPORT, PAGES = (object_uid(1, kind) for kind in ("roi", "report", "pages"))
 SECRET = "Bearer of-nobody"
-POURED_AT_MOST = 64 * stow.ANSWER_BYTES  # what loopback buffers is far less
+POURED_AT_MOST = 64 * web_exchange.ANSWER_BYTES  # what loopback buffers is far less
 CUT_OFF, ENDLESS = 0, -1  # answers that are no status
+BIG = 64 << 20  # bytes: more than a loopback connection buffers
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Service:
     lost: set[str] = field(default_factory=set)
     misplaced: set[str] = field(default_factory=set)
     poured: int = 0  # bytes of an endless answer that went out
+    refuses_unheard: int = 0  # the status with which every POST is refused before its body is read
     posts: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
     def post(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
@@ -61,6 +62,10 @@ def running() -> Iterator[Service]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            if service.refuses_unheard:
+                self.close_connection = True
+                self._say(service.refuses_unheard, b"")
+                return
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self._say(*service.post(self.path, dict(self.headers), body))
 
@@ -158,8 +163,8 @@ def _kept_bytes(work: Desk) -> list[tuple[str, bytes]]:
     ("status", "body", "state", "reason"),
     [
         (200, failed("00081198", "00081197", 0xA700), "queued", "OUT_OF_RESOURCES"),
-        (200, failed("00081198", "00081197", 0x0122), "parked", "SOP_CLASS_NOT_SUPPORTED"),
-        (409, failed("00081198", "00081197", 0x0122), "parked", "SOP_CLASS_NOT_SUPPORTED"),
+        (200, failed("00081198", "00081197", 0x0124), "parked", "NOT_AUTHORISED"),
+        (409, failed("00081198", "00081197", 0x0124), "parked", "NOT_AUTHORISED"),
         (202, failed("00081199", "00081196", 0xB000), "stored", "COERCED"),
         (202, failed("00081198", "00081197", 0xA700, "1.2.3"), "queued", "HTTP_202"),
         (400, b"", "parked", "HTTP_400"),
@@ -191,6 +196,19 @@ def test_answer_that_concerns_the_service_parks_the_destination(tmp_path: Path, 
         assert work.send() == 0
         assert len(service.posts) == count
     assert f"HTTP_{status}" in {e.get("reason") for e in events if e["event"] == "destination_parked"}
+
+
+@pytest.mark.parametrize(("status", "state"), [(401, "queued"), (413, "parked")])
+def test_refusal_before_the_body_is_read_is_one(tmp_path: Path, status: int, state: str) -> None:
+    with running() as service, kept(tmp_path, service) as work:
+        with work.store.ledger.read() as tx:
+            (large,) = (row for row in results.objects_of(tx, 1) if row.kind == "roi")
+        work.store.objects.path(large.sha256).write_bytes(bytes(BIG))
+        service.refuses_unheard = status
+        work.send()
+        row = work.rows()["roi"]
+        assert (row.state, row.reason) == (state, f"HTTP_{status}")
+        assert (work.parked() == f"HTTP_{status}") == (status == 401)
 
 
 def test_answer_without_an_end_is_not_read_to_it(tmp_path: Path) -> None:
