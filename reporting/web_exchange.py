@@ -58,7 +58,7 @@ class WebExchange:
         ------
         OSError
         """
-        if self._connection.sock is None:
+        if not self._is_open:
             self._connection.connect()
             self._connection.sock.settimeout(ANSWER_SECONDS)
 
@@ -88,6 +88,10 @@ class WebExchange:
             if not is_clean:  # half a request, or the rest of an answer, would be taken for the next one's
                 self._connection.close()
         return answer
+
+    @property
+    def _is_open(self) -> bool:
+        return self._connection.sock is not None
 
     @contextmanager
     def _within(self, seconds: float) -> Iterator[threading.Event]:
