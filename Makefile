@@ -80,7 +80,7 @@ CUDA := cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-c
   nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
   nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
 lock:
-	$(UV_COMPILE) --extra import -o requirements.lock
+	$(UV_COMPILE) --extra import --extra evaluate -o requirements.lock
 	$(UV_COMPILE) --extra test -o requirements-test.lock
 	$(UV_COMPILE_ANY) requirements-s3-server.in -o requirements-s3-server.lock
 	$(UV_COMPILE) --extra test --extra training $(CUDA:%=--no-emit-package %) -o requirements-training.lock
