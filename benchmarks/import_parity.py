@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from training_export.convert import convert
 from training_export.golden import CpuNetwork
@@ -22,7 +23,11 @@ FOLDER = Path(os.environ.get("SHARED_DATA", Path(__file__).resolve().parents[2] 
 
 @dataclass(frozen=True)
 class Row:
-    """One file: what was imported, and its largest difference from the reference answers, if there are some."""
+    """One file: what was imported, and its largest difference from the reference answers, if there are some.
+
+    ``half`` is the fp16 variant's, without reference answers its difference from float32 on the golden images; None: there
+    is no variant.
+    """
 
     name: str
     keras_version: str
@@ -30,6 +35,7 @@ class Row:
     classes: int
     grid: tuple[int, int] | None
     difference: float | None
+    half: float | None
     seconds: float
 
 
@@ -38,13 +44,14 @@ def measured(path: Path) -> Row:
     start = time.perf_counter()
     converted = convert(path)
     seconds = time.perf_counter() - start
+    golden = converted.golden.arrays
+    image, wanted, difference = golden["image"], golden["prob"], None
     reference = path.with_name(f"{path.stem}_ref.npz")
-    difference = None
     if reference.exists():
         with np.load(reference, allow_pickle=False) as arrays:
-            image = np.ascontiguousarray(arrays["x"].transpose(0, 3, 1, 2), np.float32)
-            prob = CpuNetwork(converted.network, converted.input_names).run(image)["prob"]
-            difference = float(np.abs(prob.astype(np.float64) - arrays["y"]).max())
+            image, wanted = np.ascontiguousarray(arrays["x"].transpose(0, 3, 1, 2), np.float32), arrays["y"]
+        difference = _apart(converted.network, converted.input_names, image, wanted)
+    half = None if converted.half is None else _apart(converted.half, converted.input_names, image, wanted)
     grid = converted.class_map.grid if converted.class_map else None
     version = converted.source["keras_version"]
     return Row(
@@ -54,21 +61,26 @@ def measured(path: Path) -> Row:
         converted.n_classes,
         grid,
         difference,
+        half,
         seconds,
     )
+
+
+def _apart(network: bytes, names: tuple[str, ...], image: NDArray[np.float32], wanted: NDArray[np.floating]) -> float:
+    return float(np.abs(CpuNetwork(network, names).run(image)["prob"].astype(np.float64) - wanted).max())
 
 
 def main() -> None:
     """Print the table; end with 1 where a difference is too large."""
     rows = [measured(path) for path in sorted(FOLDER.iterdir()) if path.suffix in (".hdf5", ".h5")]
-    print("| file | Keras | ONNX nodes | classes | class maps | largest difference from Keras | seconds |")
-    print("|---|---|---|---|---|---|---|")
+    print("| file | Keras | ONNX nodes | classes | class maps | largest difference from Keras | of fp16 | seconds |")
+    print("|---|---|---|---|---|---|---|---|")
     for row in rows:
         grid = "{} x {}".format(*row.grid) if row.grid else "none"
         difference = "no reference answers" if row.difference is None else f"{row.difference:.1e}"
-        print(
-            f"| {row.name} | {row.keras_version} | {row.nodes} | {row.classes} | {grid} | {difference} | {row.seconds:.1f} |"
-        )
+        half = "no variant" if row.half is None else f"{row.half:.1e}"
+        cells = (row.name, row.keras_version, row.nodes, row.classes, grid, difference, half, f"{row.seconds:.1f}")
+        print(f"| {' | '.join(map(str, cells))} |")
     raise SystemExit(any(row.difference is not None and row.difference > PARITY for row in rows))
 
 

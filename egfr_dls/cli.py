@@ -29,7 +29,13 @@ COMMANDS: dict[str, str] = {
     "config": "egfr_dls.config_command:config",
 }
 # Commands of a group that lie in another package than the group itself.
-JOINED: dict[str, dict[str, str]] = {"models": {"import": "training_export.import_command:import_network"}}
+JOINED: dict[str, dict[str, str]] = {
+    "models": {
+        "import": "training_export.import_command:import_network",
+        "card": "training_export.card_command:write_card",
+        "sign": "training_export.sign_command:sign_package",
+    },
+}
 
 
 class LazyGroup(click.Group):

@@ -163,6 +163,14 @@ class Inference(_Section):
     max_batch: int = Field(64, ge=1)
     allow_demonstration_models: bool = False
     registration: Literal["when_needed", "always"] = "when_needed"  # always: also in one frame of reference
+    trusted_keys: tuple[Path, ...] = ()  # PEM, Ed25519: whose signed packages are taken
+    require_signature: bool = False
+
+    @model_validator(mode="after")
+    def _keys_of_what_is_required(self) -> Self:
+        if self.require_signature and not self.trusted_keys:
+            raise ValueError("require_signature without trusted_keys; needed: the public keys of whom you trust")
+        return self
 
 
 class PetCtEgfr(_Section):

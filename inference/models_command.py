@@ -12,8 +12,11 @@ from rich.table import Table
 
 from egfr_dls import settings
 from egfr_dls.errors import UsageError
+from inference.models.card_text import card_text
 from inference.models.catalogue import read_catalogue
 from inference.models.manifest import ModelPackage
+from inference.models.signature import Trust
+from inference.verify_command import verify_models
 
 SCHEMA = "egfr-dls-models/1"
 config_option = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file.")
@@ -22,7 +25,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 @click.group()
 def models() -> None:
-    """List, show and import model packages; every file's digest is checked."""
+    """List, show, verify, import, describe and sign model packages; every file's digest is checked."""
+
+
+models.add_command(verify_models)
 
 
 @models.command(name="list")
@@ -47,17 +53,19 @@ def list_models(config: Path | None, as_json: bool) -> None:
 @config_option
 @json_option
 def show(name: str, config: Path | None, as_json: bool) -> None:
-    """Print the manifest of package NAME (or NAME@VERSION, where several versions are installed)."""
+    """Print card and manifest of package NAME (or NAME@VERSION, where several versions are installed)."""
     package = _named(_installed(config), name)
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, "model": _facts(package)}))
         return
+    click.echo(card_text(package.manifest))
     for key, value in _flat("", _facts(package)):
         click.echo(f"{key} = {value if isinstance(value, str) else json.dumps(value)}")
 
 
 def _installed(config: Path | None) -> tuple[ModelPackage, ...]:
-    return read_catalogue(settings.load_or_default(config).inference.models)
+    inference = settings.load_or_default(config).inference
+    return read_catalogue(inference.models, Trust.of(inference))
 
 
 def _named(packages: tuple[ModelPackage, ...], name: str) -> ModelPackage:
@@ -72,7 +80,8 @@ def _named(packages: tuple[ModelPackage, ...], name: str) -> ModelPackage:
 
 def _facts(package: ModelPackage) -> dict[str, Any]:
     facts = package.manifest.model_dump(mode="json", exclude={"schema_"})
-    return {"key": package.key, "folder": str(package.folder), **facts}
+    signature = {"state": package.signature.state, "key": package.signature.key}
+    return {"key": package.key, "folder": str(package.folder), "signature": signature, **facts}
 
 
 def _flat(prefix: str, facts: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from inference.engine.contract import ROW_SUM_TOLERANCE
 from training_export.class_map import ClassMap, with_class_map
 from training_export.golden import CpuNetwork, Golden, golden_values
+from training_export.half_precision import half_or_reason
 from training_export.import_limits import MAX_FILE_BYTES
 from training_export.keras_import.container import read_keras_file
 from training_export.keras_import.translate import translate
+from training_export.logits import with_logits
 from training_export.network_inputs import Shape
 from training_export.network_refusal import NetworkRefusedError, Reason
 from training_export.onnx_import.conform import conform
@@ -44,7 +46,7 @@ BATCH_TOLERANCE = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """The network of a package: ONNX with its inputs, its number of classes, its class map and golden values."""
+    """The network of a package: ONNX with its inputs, number of classes, class map and golden values, and its fp16 variant."""
 
     network: bytes
     input_names: tuple[str, ...]
@@ -53,6 +55,8 @@ class Converted:
     class_map: ClassMap | None
     golden: Golden
     source: Mapping[str, str]
+    half: bytes | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)  # variants that could not be made, and why
 
 
 def convert(path: Path) -> Converted:
@@ -65,6 +69,7 @@ def convert(path: Path) -> Converted:
     """
     model, source = _read(path)
     model, class_map = with_class_map(model)
+    model, _ = with_logits(model)
     onnx.checker.check_model(model, full_check=True)
     network = bytes(model.SerializeToString())
     names = tuple(value.name for value in model.graph.input)
@@ -72,7 +77,8 @@ def convert(path: Path) -> Converted:
     shape = (channels, rows, columns)
     golden = _computed(network, names, shape)
     n_classes = golden.arrays["prob"].shape[1]
-    return Converted(network, names, shape, n_classes, class_map, golden, source)
+    half, left_out = half_or_reason(network, names, golden.arrays)
+    return Converted(network, names, shape, n_classes, class_map, golden, source, half, left_out)
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, dict[str, str]]:

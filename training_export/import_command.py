@@ -13,7 +13,8 @@ from rich.console import Console
 from egfr_dls import settings
 from egfr_dls.errors import ConfigurationError, ExitCode, UsageError
 from inference.engine.contract import EngineOptions
-from inference.engine.gate import Deviation, load_scorer
+from inference.engine.deviation import Deviation
+from inference.engine.gate import load_scorer
 from inference.engine.onnx import OrtBackend
 from inference.models.manifest import MANIFEST_NAME, ModelPackage, Preprocessing
 from training_export.import_manifest import LABELS, RECIPE, Request, manifest_facts, plain_name
@@ -83,9 +84,8 @@ def import_network(
         refusal = {"code": error.reason, "message": error.message}
         click.echo(json.dumps({"schema": SCHEMA, "status": "refused", "refusal": refusal, "model": None}))
         raise SystemExit(ExitCode.REFUSED) from error
-    package = write_package(
-        folder, manifest_facts(converted, request, agreement), converted.network, converted.golden.arrays
-    )
+    facts_given = manifest_facts(converted, request, agreement)
+    package = write_package(folder, facts_given, converted.network, converted.golden.arrays, converted.half)
     deviation = _golden_test(package)
     report = _document(package, deviation, agreement, saturated=converted.golden.saturated)
     click.echo(json.dumps(report) if as_json else _text(report))
@@ -138,7 +138,10 @@ def _document(
         "reference": None
         if agreement is None
         else {"largest_difference": agreement.largest, "allowed": agreement.allowed, "scores": agreement.n_scores},
-        "warnings": [SATURATED] if saturated else [],
+        "warnings": [
+            *([SATURATED] if saturated and manifest.logits is None else []),
+            *(f"no {precision} variant: {reason}" for precision, reason in manifest.left_out.items()),
+        ],
     }
 
 
@@ -155,7 +158,7 @@ def _text(report: dict[str, Any]) -> str:
         f"{model['key']} -> {model['folder']}",
         f"input {inputs} {model['input']['shape']}, classes: {', '.join(model['labels'])}; {taken}",
         f"class maps: {'{} x {}'.format(*model['cam']['grid']) if model['cam'] else 'none, the head does not allow them'}",
-        f"golden test passed, largest difference {report['golden_deviation']:.3g}",
+        f"golden test passed, largest difference {report['golden_deviation']:.3g}; precisions: {', '.join(model['variants'])}",
         compared,
         *(f"warning: {warning}" for warning in report["warnings"]),
     ]

@@ -45,7 +45,7 @@ def plain_name(stem: str) -> str:
 
 
 def manifest_facts(converted: Converted, request: Request, agreement: Agreement | None) -> dict[str, Any]:
-    """Return the manifest's keys but ``schema``, ``files`` and ``tolerance``; raises UsageError where the recipe cannot fit."""
+    """Return the manifest's keys as ``write_package`` takes them; raises UsageError where the recipe cannot fit."""
     recipe = _recipe(converted, request)
     cam = converted.class_map
     two = converted.n_classes == SERVED_CLASSES
@@ -69,6 +69,7 @@ def manifest_facts(converted: Converted, request: Request, agreement: Agreement 
 def _recipe(converted: Converted, request: Request) -> Preprocessing | None:
     """Return how the input is made: as asked, else the published recipe where inputs and classes are its own."""
     channels, rows, columns = converted.input_shape
+        "left_out": converted.left_out,
     default = Preprocessing()
     is_image = channels * len(converted.input_names) == len(default.channels) and rows == columns
     fits = is_image and converted.n_classes == SERVED_CLASSES

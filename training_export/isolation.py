@@ -24,7 +24,7 @@ from training_export.network_refusal import NetworkRefusedError, Reason
 if TYPE_CHECKING:
     from training_export.convert import Converted
 
-NETWORK, GOLDEN, FACTS, REFUSAL = "model.onnx", "golden.npz", "facts.json", "refusal.json"
+NETWORK, HALF, GOLDEN, FACTS, REFUSAL = "model.onnx", "model.fp16.onnx", "golden.npz", "facts.json", "refusal.json"
 # No plug-ins of the HDF5 library, and no more threads than the processor time of one.
 ENVIRONMENT = {"HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -79,6 +79,8 @@ def _received(folder: Path, code: int, name: str) -> Converted:
         class_map=None if bias is None else ClassMap(tuple(bias), (grid[0], grid[1])),
         golden=golden,
         source=facts["source"],
+        half=(folder / HALF).read_bytes() if (folder / HALF).exists() else None,
+        left_out=facts["left_out"],
     )
 
 
@@ -140,8 +142,11 @@ def _hand_back(converted: Converted, folder: Path) -> None:
         "cam_grid": None if class_map is None else class_map.grid,
         "saturated": converted.golden.saturated,
         "source": converted.source,
+        "left_out": converted.left_out,
     }
     (folder / NETWORK).write_bytes(converted.network)
+    if converted.half is not None:
+        (folder / HALF).write_bytes(converted.half)
     np.savez(folder / GOLDEN, allow_pickle=False, **dict(converted.golden.arrays))
     (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
 

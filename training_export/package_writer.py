@@ -13,33 +13,68 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.models.manifest import GOLDEN_NAME, MANIFEST_NAME, NETWORK_NAME, SCHEMA, Manifest, ModelPackage
+from inference.models.card_text import CARD_NAME, card_text
+from inference.models.manifest import (
+    GOLDEN_NAME,
+    HALF_NAME,
+    MANIFEST_NAME,
+    NETWORK_NAME,
+    SCHEMA,
+    Manifest,
+    ModelPackage,
+    Precision,
+    Tolerance,
+)
+from inference.models.signature import SIGNATURE_NAME
 
-TOLERANCE = {"fp32": {"prob": 1e-5, "cam_rel": 1e-4}}
+TOLERANCE: Mapping[Precision, Tolerance] = {
+    "fp32": Tolerance(prob=1e-5, cam_rel=1e-4, logit_rel=1e-4),
+    "fp16": Tolerance(prob=1e-3, cam_rel=1e-2, logit_rel=1e-2),
+}
 
 
 def write_package(
-    folder: Path, facts: Mapping[str, Any], network: bytes, golden: Mapping[str, NDArray[Any]]
+    folder: Path,
+    facts: Mapping[str, Any],
+    network: bytes,
+    golden: Mapping[str, NDArray[Any]],
+    half: bytes | None = None,
 ) -> ModelPackage:
-    """Write ``model.onnx``, ``golden.npz`` and ``model.json`` into a folder, each replaced as a whole, and read them.
+    """Write networks, golden values, card and manifest into a folder, each replaced as a whole, and read them.
 
-    ``facts`` are the manifest's keys but ``schema``, ``files`` and ``tolerance``.
+    ``facts`` are the manifest's keys but ``schema``, ``files``, ``logits``, ``tolerance`` and ``variants``; ``half`` is the
+    network's fp16 variant. A signature of what was there before is removed.
     """
-    files = {NETWORK_NAME: network, GOLDEN_NAME: npz(golden)}
-    manifest = Manifest.model_validate(
-        {
-            "schema": SCHEMA,
-            **facts,
-            "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-            "tolerance": TOLERANCE,
-        }
-    )
-    files[MANIFEST_NAME] = (json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=2) + "\n").encode()
+    files = {NETWORK_NAME: network, GOLDEN_NAME: npz(golden)} | ({} if half is None else {HALF_NAME: half})
+    variants: tuple[Precision, ...] = ("fp32",) if half is None else ("fp32", "fp16")
+    document = {
+        "schema": SCHEMA,
+        **facts,
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        "logits": "logits" if "logits" in golden else None,
+        "tolerance": {precision: TOLERANCE[precision].model_dump() for precision in variants},
+        "variants": variants,
+    }
+    Manifest.model_validate(document)  # before anything is replaced
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        unfinished = folder / f".{name}.{os.getpid()}"
-        unfinished.write_bytes(content)
-        unfinished.replace(folder / name)
+        _replace(folder / name, content)
+    if half is None:
+        (folder / HALF_NAME).unlink(missing_ok=True)
+    return write_manifest(folder, document)
+
+
+def write_manifest(folder: Path, document: Mapping[str, Any]) -> ModelPackage:
+    """Write ``card.md`` and, last, ``model.json`` of a package whose other files are there, and read it.
+
+    A signature is removed: it was of the manifest before.
+    """
+    card = card_text(Manifest.model_validate(document)).encode()
+    files = {**document["files"], CARD_NAME: hashlib.sha256(card).hexdigest()}
+    manifest = Manifest.model_validate({**document, "files": files}).model_dump(mode="json", by_alias=True)
+    (folder / SIGNATURE_NAME).unlink(missing_ok=True)
+    _replace(folder / CARD_NAME, card)
+    _replace(folder / MANIFEST_NAME, (json.dumps(manifest, indent=2) + "\n").encode())
     return ModelPackage.read(folder)
 
 
@@ -48,3 +83,9 @@ def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
     return buffer.getvalue()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)

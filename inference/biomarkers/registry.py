@@ -11,6 +11,7 @@ from inference.engine.contract import EngineOptions
 from inference.engine.gate import BACKENDS, Scorer, load_scorer
 from inference.models.catalogue import choose, fits, read_catalogue
 from inference.models.manifest import ModelPackage
+from inference.models.signature import Trust
 
 BIOMARKERS: tuple[Biomarker, ...] = (PET_CT_EGFR,)
 
@@ -21,11 +22,12 @@ def load_scorers(biomarker: Biomarker, settings: Settings) -> dict[str, Scorer]:
     Raises
     ------
     ConfigurationError
-        a package is faulty, missing or ambiguous
+        a package is faulty, missing, ambiguous or not signed as the settings need
     """
     backend = BACKENDS[settings.inference.backend]()
     options = EngineOptions(threads=settings.inference.threads, max_batch=settings.inference.max_batch)
-    chosen = choose_packages(biomarker, read_catalogue(settings.inference.models), settings)
+    catalogue = read_catalogue(settings.inference.models, Trust.of(settings.inference))
+    chosen = choose_packages(biomarker, catalogue, settings)
     return {task: load_scorer(package, backend, options) for task, package in chosen.items()}
 
 

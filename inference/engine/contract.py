@@ -5,6 +5,7 @@ No runtime is imported here. One parametrised test module holds each backend aga
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from egfr_dls.errors import EgfrDlsError, TemporaryFailureError
-from inference.models.manifest import ModelPackage
+from inference.models.manifest import ModelPackage, Precision
 
 Float32NCHW = NDArray[np.float32]
 ROW_SUM_TOLERANCE = 1e-5
@@ -40,10 +41,11 @@ class Availability:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """The ``[inference]`` settings that an engine needs."""
+    """The ``[inference]`` settings that an engine needs, and which variant of a network it opens."""
 
     threads: int = 1
     max_batch: int = 64
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class InputSpec:
     shape: tuple[int, int, int]
     n_classes: int
     cam_grid: tuple[int, int] | None
+    has_logits: bool = False
 
     @staticmethod
     def of(package: ModelPackage) -> InputSpec:
@@ -63,6 +66,7 @@ class InputSpec:
             shape=(channels * len(manifest.input.names), rows, columns),
             n_classes=len(manifest.labels),
             cam_grid=None if manifest.cam is None else manifest.cam.grid,
+            has_logits=manifest.logits is not None,
         )
 
 
@@ -71,12 +75,13 @@ class Result:
     """What a network says of N images.
 
     ``prob`` is ``[N, classes]``, ``cam`` ``[N, classes, h, w]`` with the bias included, or None; ``seconds`` is the
-    time inside the runtime.
+    time inside the runtime; ``logits`` ``[N, classes]`` is what ``prob`` was made of, or None.
     """
 
     prob: NDArray[np.float32]
     cam: NDArray[np.float32] | None
     seconds: float
+    logits: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,11 +131,18 @@ def run_batched(session: Session, image: Float32NCHW) -> Result:
     if len(image) <= session.max_batch:
         return session.infer(image)
     pieces = [session.infer(image[i : i + session.max_batch]) for i in range(0, len(image), session.max_batch)]
+    return joined(pieces)
+
+
+def joined(pieces: Sequence[Result]) -> Result:
+    """Return the results of consecutive images as one."""
     maps = [p.cam for p in pieces if p.cam is not None]
+    logits = [p.logits for p in pieces if p.logits is not None]
     return Result(
         prob=np.concatenate([p.prob for p in pieces]),
         cam=np.concatenate(maps) if maps else None,
         seconds=sum(p.seconds for p in pieces),
+        logits=np.concatenate(logits) if logits else None,
     )
 
 
@@ -159,4 +171,9 @@ def check_output(spec: InputSpec, n: int, result: Result) -> Result:
         if cam is None or cam.shape != shape or not np.isfinite(cam).all():
             found = None if cam is None else list(cam.shape)
             raise EngineOutputError(f"cam is {found}; needed: finite {list(shape)}")
+    if spec.has_logits and (
+        result.logits is None or result.logits.shape != prob.shape or not np.isfinite(result.logits).all()
+    ):
+        found = None if result.logits is None else list(result.logits.shape)
+        raise EngineOutputError(f"logits is {found}; needed: finite {list(prob.shape)}")
     return result

@@ -7,31 +7,38 @@ from pathlib import Path
 
 from egfr_dls.errors import ConfigurationError
 from inference.models.manifest import MANIFEST_NAME, ModelPackage
+from inference.models.signature import NO_TRUST, Trust
 
 SHIPPED = Path(__file__).parent  # the demonstration networks, one folder a package
 
 
-def read_catalogue(folder: Path | None) -> tuple[ModelPackage, ...]:
+def read_catalogue(folder: Path | None, trust: Trust = NO_TRUST) -> tuple[ModelPackage, ...]:
     """Read every package below ``folder`` (``[inference] models``; None: the shipped ones), sorted by folder name.
 
     Raises
     ------
     ConfigurationError
-        the folder is missing, holds no package, or a package in it is faulty or there twice
+        the folder is missing, holds no package, or a package in it is faulty, not signed as ``trust`` needs, or there twice
     """
-    root = folder or SHIPPED
-    if not root.is_dir():
-        raise ConfigurationError(f"inference.models: {root} is not a folder; name the folder that holds model packages")
-    if (root / MANIFEST_NAME).exists():
-        raise ConfigurationError(f"inference.models: {root} is itself a package; name the folder above it")
-    packages = tuple(ModelPackage.read(path.parent) for path in sorted(root.glob(f"*/{MANIFEST_NAME}")))
-    if not packages:
-        raise ConfigurationError(f"inference.models: {root} holds no model package (a folder with {MANIFEST_NAME})")
+    packages = tuple(ModelPackage.read(path, trust) for path in package_folders(folder))
     keys = [package.key for package in packages]
     for key in sorted({k for k in keys if keys.count(k) > 1}):
         folders = ", ".join(str(p.folder) for p in packages if p.key == key)
         raise ConfigurationError(f"inference.models: {key} is installed more than once: {folders}; remove all but one")
     return packages
+
+
+def package_folders(folder: Path | None) -> tuple[Path, ...]:
+    """Return the folders of the packages below ``folder``, sorted; raises ConfigurationError where there is none."""
+    root = folder or SHIPPED
+    if not root.is_dir():
+        raise ConfigurationError(f"inference.models: {root} is not a folder; name the folder that holds model packages")
+    if (root / MANIFEST_NAME).exists():
+        raise ConfigurationError(f"inference.models: {root} is itself a package; name the folder above it")
+    folders = tuple(path.parent for path in sorted(root.glob(f"*/{MANIFEST_NAME}")))
+    if not folders:
+        raise ConfigurationError(f"inference.models: {root} holds no model package (a folder with {MANIFEST_NAME})")
+    return folders
 
 
 def choose(

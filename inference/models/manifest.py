@@ -7,25 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from egfr_dls.errors import ConfigurationError
+from inference.models.block import Block
+from inference.models.card import Card
+from inference.models.package_files import MAX_MANIFEST_BYTES, file_sha256, read_file
+from inference.models.signature import NO_TRUST, UNSIGNED, Signature, Trust, check_signature
 
 MANIFEST_NAME = "model.json"
 NETWORK_NAME = "model.onnx"
+HALF_NAME = "model.fp16.onnx"
 GOLDEN_NAME = "golden.npz"
 SCHEMA = "egfr-dls-model/1"
+MAX_FAULTS = 8  # that one message names
+Precision = Literal["fp32", "fp16"]
+NETWORKS: dict[Precision, str] = {"fp32": NETWORK_NAME, "fp16": HALF_NAME}
+Extent = Annotated[int, Field(ge=1, le=16384)]
 
 
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Preprocessing(_Block):
+class Preprocessing(Block):
     """How pixels become the network's input and its slice scores a patient score.
 
     The defaults are those of the published EGFR model (Mu et al. 2020). ``id`` changes with any change of the numbers
@@ -59,29 +65,33 @@ class Preprocessing(_Block):
         return self
 
 
-class InputBlock(_Block):
+class InputBlock(Block):
     """The ONNX inputs: their names, and the shape ``[channels, rows, columns]`` of each."""
 
     names: tuple[str, ...] = Field(min_length=1)
-    shape: tuple[int, int, int]
+    shape: tuple[Extent, Extent, Extent]
 
 
-class CamBlock(_Block):
+class CamBlock(Block):
     """The class map output and the bias that it includes (one value a class)."""
 
     output: Literal["cam"] = "cam"
     bias: tuple[float, ...] = Field(min_length=1)
-    grid: tuple[int, int]
+    grid: tuple[Extent, Extent]
 
 
-class Tolerance(_Block):
-    """How far a backend may be from the golden values: probability, and map relative to its largest value."""
+class Tolerance(Block):
+    """How far a backend may be from the golden values.
+
+    Probabilities as they are, maps relative to their largest value, logits relative to the largest of them or to 1.
+    """
 
     prob: float = Field(gt=0)
     cam_rel: float = Field(gt=0)
+    logit_rel: float = Field(1e-4, gt=0)
 
 
-class Manifest(_Block):
+class Manifest(Block):
     """``model.json``. Each ONNX input has ``input.shape``; callers pass them joined along the channels."""
 
     schema_: Literal["egfr-dls-model/1"] = Field(alias="schema")
@@ -92,22 +102,26 @@ class Manifest(_Block):
     licence: str
     trained_on: str
     performance: str
-    files: dict[str, str]
+    files: dict[str, str] = Field(max_length=16)
     source: dict[str, str] | None = None
     input: InputBlock
-    labels: tuple[str, ...] = Field(min_length=1)
+    labels: tuple[str, ...] = Field(min_length=1, max_length=1000)
     preprocessing: Preprocessing | None
     cam: CamBlock | None
-    tolerance: dict[Literal["fp32", "fp16"], Tolerance]
-    variants: tuple[Literal["fp32", "fp16"], ...] = ("fp32",)
+    logits: Literal["logits"] | None = None  # the output of what the softmax (or sigmoid) is made of
+    tolerance: dict[Precision, Tolerance]
+    variants: tuple[Precision, ...] = ("fp32",)
+    left_out: dict[Precision, str] = Field({}, max_length=2)  # variants that the maker tried, and why there are none
+    card: Card | None = None
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        for name in (NETWORK_NAME, GOLDEN_NAME):
+        for name in (NETWORK_NAME, GOLDEN_NAME, *(NETWORKS[variant] for variant in self.variants)):
             if name not in self.files:
                 raise ValueError(f"files must list {name} with its sha256")
-        if "fp32" not in self.tolerance:
-            raise ValueError("tolerance.fp32 is missing and must be given")
+        for precision in ("fp32", *self.variants):
+            if precision not in self.tolerance:
+                raise ValueError(f"tolerance.{precision} is missing and must be given")
         if self.cam is not None and len(self.cam.bias) != len(self.labels):
             raise ValueError(f"cam.bias has {len(self.cam.bias)} values for {len(self.labels)} labels")
         if self.preprocessing is not None:
@@ -134,6 +148,7 @@ class ModelPackage:
 
     folder: Path
     manifest: Manifest
+    signature: Signature = UNSIGNED
 
     @property
     def key(self) -> str:
@@ -144,6 +159,16 @@ class ModelPackage:
     def network(self) -> Path:
         """The ONNX file."""
         return self.folder / NETWORK_NAME
+
+    def variant(self, precision: Precision) -> str:
+        """Return the file name of a variant; raises ConfigurationError where the package has none."""
+        if precision not in self.manifest.variants:
+            have = ", ".join(self.manifest.variants)
+            why = self.manifest.left_out.get(precision)
+            raise ConfigurationError(
+                f"{self.folder} has no variant {precision}; it has {have}" + (f" ({why})" if why else "")
+            )
+        return NETWORKS[precision]
 
     @property
     def golden(self) -> Path:
@@ -162,55 +187,57 @@ class ModelPackage:
             raise ConfigurationError(f"{self.folder / MANIFEST_NAME}: preprocessing is null, so no biomarker takes it")
         return self.manifest.preprocessing
 
+    def content(self, name: str) -> bytes:
+        """Return a listed file; raises ConfigurationError unless these very bytes have the digest that is stated."""
+        content = read_file(self.folder, name)
+        _check_digest(self, name, hashlib.sha256(content).hexdigest())
+        return content
+
     @staticmethod
-    def read(folder: Path) -> ModelPackage:
-        """Read and check a package folder.
+    def read(folder: Path, trust: Trust = NO_TRUST) -> ModelPackage:
+        """Read and check a package folder: its signature, its manifest and the digest of every file.
 
         Raises
         ------
         ConfigurationError
             names the file and the key, what was found and what was needed
         """
-        path = folder / MANIFEST_NAME
-        manifest = _parse(path)
-        for name, sha256 in manifest.files.items():
-            _check_digest(folder, name, sha256)
-        return ModelPackage(folder, manifest)
+        manifest = read_file(folder, MANIFEST_NAME, MAX_MANIFEST_BYTES)
+        signature = check_signature(folder, manifest, trust)  # before anything in it is believed
+        package = ModelPackage(folder, parse_manifest(folder / MANIFEST_NAME, manifest), signature)
+        for name in package.manifest.files:
+            _check_digest(package, name, file_sha256(folder, name))
+        return package
 
 
-def _parse(path: Path) -> Manifest:
+def parse_manifest(path: Path, content: bytes) -> Manifest:
+    """Return the manifest in a document; raises ConfigurationError with every fault, at most some of them."""
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+        document: Any = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not JSON: {error}") from error
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: " + "; ".join(_sentence(fault) for fault in error.errors())) from error
+        faults = error.errors()
+        more = f"; and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
+        raise ConfigurationError(f"{path}: {'; '.join(map(sentence, faults[:MAX_FAULTS]))}{more}") from error
 
 
-def _sentence(fault: Any) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
+def sentence(fault: Any) -> str:
+    key = ".".join(str(part)[:80] for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"unknown key {key}"
     if fault["type"] == "missing":
         return f"{key} is missing and must be given"
     if not key:
         return str(fault["msg"])
-    return f"{key}: {fault['msg']}, found {fault['input']!r}"
+    return f"{key}: {fault['msg']}, found {reprlib.repr(fault['input'])}"
 
 
-def _check_digest(folder: Path, name: str, stated: str) -> None:
-    if Path(name).name != name:
-        raise ConfigurationError(f"{folder / MANIFEST_NAME}: files.{name}: must be a file name without a folder")
-    try:
-        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigurationError(f"{folder / name}: {error.strerror} (listed in {MANIFEST_NAME}: files)") from error
-    if found != stated:
+def _check_digest(package: ModelPackage, name: str, found: str) -> None:
+    if found != (stated := package.manifest.files[name]):
         raise ConfigurationError(
-            f"{folder / name}: sha256 is {found}, but {MANIFEST_NAME} states files.{name} = {stated}; "
+            f"{package.folder / name}: sha256 is {found}, but {MANIFEST_NAME} states files.{name} = {stated[:80]}; "
             "the file was changed or damaged: install the package again"
         )

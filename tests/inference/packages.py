@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ BIAS = (0.3, -0.2)
 
 
 def network(
-    seed: int = 0, bias: tuple[float, float] = BIAS, *, planes: bool = False, cam: bool = True
+    seed: int = 0,
+    bias: tuple[float, float] = BIAS,
+    *,
+    planes: bool = False,
+    cam: bool = True,
+    logits: bool = False,
 ) -> onnx.ModelProto:
     """Return a network as packages need it: convolution, ReLU, 1x1 convolution (the class map), mean, softmax.
 
@@ -45,6 +51,8 @@ def network(
     outputs = [helper.make_tensor_value_info("prob", TensorProto.FLOAT, ["N", 2])]
     if cam:
         outputs.append(helper.make_tensor_value_info("cam", TensorProto.FLOAT, ["N", 2, 8, 8]))
+    if logits:
+        outputs.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 2]))
     graph = helper.make_graph(
         nodes, "tiny", inputs, outputs, [numpy_helper.from_array(value, name) for name, value in weights.items()]
     )
@@ -70,7 +78,7 @@ def golden_images(n: int = 8) -> NDArray[np.float32]:
 def manifest(model: onnx.ModelProto, **changes: Any) -> dict[str, Any]:
     """Return a valid ``model.json`` for a network, with top-level keys replaced."""
     planes = len(model.graph.input) == 3
-    cam = any(o.name == "cam" for o in model.graph.output)
+    cam, logits = (any(o.name == name for o in model.graph.output) for name in ("cam", "logits"))
     bias = next(numpy_helper.to_array(i).tolist() for i in model.graph.initializer if i.name == "bias")
     return {
         "schema": "egfr-dls-model/1",
@@ -89,18 +97,28 @@ def manifest(model: onnx.ModelProto, **changes: Any) -> dict[str, Any]:
             "input_signature": "planes" if planes else "stacked",
         },
         "cam": {"output": "cam", "bias": bias, "grid": [8, 8]} if cam else None,
+        "logits": "logits" if logits else None,
         "tolerance": {"fp32": {"prob": 1e-5, "cam_rel": 1e-4}},
         **changes,
     }
 
 
-def write_package(folder: Path, model: onnx.ModelProto | None = None, **changes: Any) -> Path:
-    """Write a complete package whose digests and golden values fit; ``changes`` replace keys of the manifest."""
+def write_package(
+    folder: Path,
+    model: onnx.ModelProto | None = None,
+    golden: Mapping[str, NDArray[Any]] | None = None,
+    **changes: Any,
+) -> Path:
+    """Write a complete package whose digests and golden values fit; ``changes`` replace keys of the manifest.
+
+    ``golden`` are other golden values than the network's own.
+    """
     model = model or network()
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     image = golden_images()
-    np.savez(folder / "golden.npz", image=image, **run(model, image))
+    arrays = {"image": image, **run(model, image)} if golden is None else golden
+    np.savez(folder / "golden.npz", **arrays)  # type: ignore[arg-type]  # numpy types the keywords as one bool
     document = manifest(model, **changes)
     if "files" not in changes:
         document["files"] = digests(folder)

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from egfr_dls import cli
-from egfr_dls.errors import ExitCode
+from egfr_dls.errors import ConfigurationError, ExitCode
 from inference.engine.contract import EngineOptions
 from inference.engine.gate import load_scorer
 from inference.engine.onnx import OrtBackend
 from inference.models.catalogue import choose, read_catalogue
 from inference.models.manifest import ModelPackage
+from tests.training_export import onnx_files
 from tests.training_export.keras_files import Network
 from training_export import import_command
+from training_export.package_writer import write_package
 
 
 def network(size: int = 64, classes: int = 2) -> Network:
@@ -60,7 +62,9 @@ def test_a_file_becomes_a_package_that_serves(file: Path, tmp_path: Path, capsys
     scorer = load_scorer(package, OrtBackend(), EngineOptions())
     found = scorer.score(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
     np.testing.assert_allclose(found.prob, network().answer(image), atol=1e-6)
-    assert sorted(p.name for p in package.folder.iterdir()) == ["golden.npz", "model.json", "model.onnx"]
+    assert sorted(p.name for p in package.folder.iterdir()) == [
+        "card.md", "golden.npz", "model.fp16.onnx", "model.json", "model.onnx",
+    ]  # fmt: skip
 
 
 def test_three_planes_are_the_companion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,14 +108,61 @@ def test_other_shapes_become_packages_that_nobody_takes(tmp_path: Path, capsys: 
     assert ModelPackage.read(tmp_path / "d").preprocessing.size == 32
 
 
-def test_saturated_golden_answers_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Then only reference scores show small faults."""
+def test_saturated_golden_answers_are_told_apart_by_their_logits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores of 0 and 1 alone would let a wrong network pass: nothing to warn of, the golden test looks behind them."""
     made = network()
-    made.layers[-1].weights["bias"][:] = (40.0, -40.0)
+    made.layers[-1].weights["bias"][:] = (200.0, -200.0)
     made.write(tmp_path / "sure.h5")
     code, out, _ = run(capsys, tmp_path / "sure.h5", "--out", tmp_path / "p")
     assert code == ExitCode.DONE
+    assert "warning" not in out
+    package = ModelPackage.read(tmp_path / "p")
+    golden = dict(np.load(package.golden))
+    assert set(np.unique(golden["prob"])) == {0.0, 1.0}
+    made.layers[-1].weights["bias"][:] = (300.0, -300.0)
+    made.write(tmp_path / "surer.h5")
+    run(capsys, tmp_path / "surer.h5", "--out", tmp_path / "q")
+    other = ModelPackage.read(tmp_path / "q")
+    facts = package.manifest.model_dump(
+        mode="json", by_alias=True, exclude={"files", "tolerance", "variants", "logits"}
+    )
+    exchanged = write_package(tmp_path / "r", facts, other.content("model.onnx"), golden)
+    with pytest.raises(ConfigurationError, match="differs by"):
+        load_scorer(exchanged, OrtBackend(), EngineOptions())
+
+
+def test_saturated_golden_answers_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the logits cannot be told, only reference scores show small faults."""
+    held = onnx_files.weights() | {"b": np.array([40.0, -40.0], np.float32)}
+    nodes = (
+        *onnx_files.BODY,
+        *onnx_files.GEMM_HEAD[:-1],
+        ("Softmax", ["s"], "p", {"axis": 1}),
+        ("Abs", ["p"], "out", {}),
+    )
+    onnx_files.write(tmp_path / "sure.onnx", onnx_files.model(nodes, constants=held))
+    code, out, _ = run(capsys, tmp_path / "sure.onnx", "--out", tmp_path / "p")
+    assert code == ExitCode.DONE
     assert "warning: the golden answers are all near 0 or 1" in out
+
+
+def test_a_network_beyond_half_precision_is_imported_without_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told, and kept in the manifest."""
+    held = onnx_files.weights()
+    held["w"] *= np.float32(1e7)
+    held["k"] *= np.float32(1e-7)
+    onnx_files.write(tmp_path / "large.onnx", onnx_files.model(constants=held))
+    code, out, _ = run(capsys, tmp_path / "large.onnx", "--out", tmp_path / "p")
+    assert code == ExitCode.DONE
+    assert "precisions: fp32\n" in out
+    assert "warning: no fp16 variant: " in out
+    manifest = ModelPackage.read(tmp_path / "p").manifest
+    assert (manifest.variants, list(manifest.left_out)) == (("fp32",), ["fp16"])
+    assert not (tmp_path / "p" / "model.fp16.onnx").exists()
 
 
 def test_reference_scores_are_kept_in_the_manifest(

@@ -39,6 +39,9 @@ def test_the_child_hands_back_what_conversion_gives(path: Path) -> None:
     assert there.class_map == here.class_map
     assert there.source == here.source
     assert there.golden.saturated == here.golden.saturated
+    assert there.half == here.half
+    assert here.half is not None
+    assert there.left_out == here.left_out == {}
     for name, values in here.golden.arrays.items():
         np.testing.assert_array_equal(there.golden.arrays[name], values)
 

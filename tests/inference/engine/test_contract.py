@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -27,7 +30,7 @@ from inference.engine.contract import (
 )
 from inference.engine.gate import BACKENDS
 from inference.models.manifest import ModelPackage
-from tests.inference.packages import golden_images, network, run, write_package
+from tests.inference.packages import digests, golden_images, network, run, write_package
 
 Images = NDArray[np.float32]
 
@@ -126,6 +129,39 @@ def test_a_network_without_maps_gives_none(backend: Backend, tmp_path: Path) -> 
     assert backend.load(package, EngineOptions()).infer(golden_images()).cam is None
 
 
+@pytest.mark.parametrize("max_batch", [3, 64])
+def test_logits_are_given_where_the_package_has_them(backend: Backend, tmp_path: Path, max_batch: int) -> None:
+    """Those of the graph, whatever pieces the images came in."""
+    model, image = network(logits=True), golden_images(7)
+    package = ModelPackage.read(write_package(tmp_path / "tiny", model))
+    found = run_batched(backend.load(package, EngineOptions(max_batch=max_batch)), image)
+    assert found.logits is not None
+    np.testing.assert_allclose(found.logits, run(model, image)["logits"], atol=1e-5)
+
+
+def test_weights_beside_the_network_are_not_read(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a network that keeps them in a file of its own are under no digest; not in the working folder either."""
+    model = network()
+    folder = write_package(tmp_path / "tiny", model)
+    onnx.save_model(
+        model, str(folder / "model.onnx"), save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
+    assert (folder / "weights.bin").exists()
+    document = json.loads((folder / "model.json").read_text(encoding="utf-8")) | {"files": digests(folder)}
+    (folder / "model.json").write_text(json.dumps(document), encoding="utf-8")
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigurationError, match=r"model\.onnx: onnxruntime cannot load it: .*External data"):
+        backend.load(ModelPackage.read(folder), EngineOptions())
+
+
+def test_a_variant_that_the_package_lacks_is_not_opened(backend: Backend, package: ModelPackage) -> None:
+    """fp16 is served only where there is a network of it."""
+    with pytest.raises(ConfigurationError, match=r"no variant fp16; it has fp32"):
+        backend.load(package, EngineOptions(precision="fp16"))
+
+
 def test_a_closed_session_refuses(session: Session) -> None:
     """Closing twice is harmless; inferring afterwards is not silent."""
     session.close()
@@ -143,9 +179,11 @@ def test_it_describes_itself(backend: Backend, session: Session) -> None:
 
 def test_a_file_that_is_no_network_is_a_configuration_error(backend: Backend, tmp_path: Path) -> None:
     """The digest fits, yet the bytes are not ONNX."""
-    folder = write_package(tmp_path / "tiny")
+    folder = write_package(tmp_path / "tiny", files={})
+    (folder / "model.onnx").write_bytes(b"not a network")
+    document = json.loads((folder / "model.json").read_text(encoding="utf-8")) | {"files": digests(folder)}
+    (folder / "model.json").write_text(json.dumps(document), encoding="utf-8")
     package = ModelPackage.read(folder)
-    package.network.write_bytes(b"not a network")
     with pytest.raises(ConfigurationError, match=r"model\.onnx"):
         backend.load(package, EngineOptions())
 
@@ -193,6 +231,15 @@ def test_output_that_is_no_probability_is_refused(prob: Images, cam: Images | No
         check_output(SPEC, 2, Result(prob, cam, 0.0))
 
 
+@pytest.mark.parametrize("logits", [None, PROB[:1], PROB[:, :1], PROB * np.float32(np.inf)])
+def test_logits_that_the_package_states_are_needed(logits: Images | None) -> None:
+    """One for each class and image, finite."""
+    spec = replace(SPEC, has_logits=True)
+    assert check_output(spec, 2, Result(PROB, CAM, 0.0, PROB)).logits is PROB
+    with pytest.raises(EngineOutputError, match="logits is"):
+        check_output(spec, 2, Result(PROB, CAM, 0.0, logits))
+
+
 def test_sound_output_passes_unchanged() -> None:
     """The check adds nothing."""
     result = Result(PROB, CAM, 0.0)
@@ -203,6 +250,4 @@ def test_the_engine_folder_is_not_importable_bare() -> None:
     """`inference.engine.onnx` must never be taken for the package `onnx`."""
     folder = Path(inference.engine.__path__[0]).resolve()
     assert folder not in {Path(entry).resolve() for entry in sys.path}
-    import onnx  # the real one
-
     assert not Path(onnx.__file__).resolve().is_relative_to(folder)

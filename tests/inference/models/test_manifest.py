@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,10 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "input shape": (_set("input", "shape", value=[1, 64, 64]), "needs ['image'] of [3, 64, 64]"),
     "class count": (_set("labels", value=["a", "b", "c"]), "3"),
     "no fp32 tolerance": (_set("tolerance", value={}), "tolerance.fp32"),
+    "fp16 without its file": (_set("variants", value=["fp32", "fp16"]), "files must list model.fp16.onnx"),
+    "NaN bias": (_set("cam", "bias", value=[float("nan"), 0]), "cam.bias.0"),
+    "giant input": (_set("input", "shape", value=[3, 64, 10**9]), "input.shape.2"),
+    "unknown key of the card": (_set("card", value={"accuracy": "great"}), "unknown key card.accuracy"),
     "NaN tolerance": (_set("tolerance", "fp32", "prob", value=float("nan")), "tolerance.fp32.prob"),
 }
 
@@ -115,6 +120,18 @@ def test_a_changed_network_is_refused(tmp_path: Path) -> None:
     with (folder / "model.onnx").open("ab") as file:
         file.write(b"\0")
     with pytest.raises(ConfigurationError, match="was changed or damaged"):
+        ModelPackage.read(folder)
+
+
+def test_a_variant_needs_a_tolerance_of_its_own(tmp_path: Path) -> None:
+    """fp16 is never held against the numbers of fp32, nor against none."""
+    folder = write_package(tmp_path / "tiny")
+    (folder / "model.fp16.onnx").write_bytes(b"")
+    document = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    document["files"]["model.fp16.onnx"] = hashlib.sha256(b"").hexdigest()
+    document["variants"] = ["fp32", "fp16"]
+    (folder / "model.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"tolerance\.fp16 is missing"):
         ModelPackage.read(folder)
 
 

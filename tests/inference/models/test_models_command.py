@@ -44,6 +44,8 @@ def test_show_prints_the_manifest(config: str, name: str) -> None:
     """By name, or by name and version; nested keys in one line each."""
     text = CliRunner().invoke(models, ["show", name, "--config", config]).output
     assert "preprocessing.cut_off = 0.5" in text
+    assert "## Intended use\n\nunknown" in text
+    assert "signature.state = none" in text
     document = json.loads(CliRunner().invoke(models, ["show", name, "--config", config, "--json"]).output)
     assert document["model"]["preprocessing"]["margin_mm"] == 15
 

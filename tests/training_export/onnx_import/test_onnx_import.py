@@ -48,7 +48,7 @@ def test_a_network_keeps_its_answers_and_gets_maps(tmp_path: Path) -> None:
     assert found.class_map.grid == (8, 8)
     assert found.class_map.bias == pytest.approx((0.3, -0.2))
     assert found.source["kind"] == "onnx"
-    assert list(values) == ["prob", "cam"]
+    assert list(values) == ["prob", "cam", "logits"]
 
 
 def _matmul(*, swapped: bool = False) -> tuple[Any, ...]:
