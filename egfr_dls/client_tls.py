@@ -27,6 +27,22 @@ def client_context(tls: PeerTls) -> ssl.SSLContext:
     return context
 
 
+def association_tls(tls: PeerTls | None, host: str) -> tuple[tuple[ssl.SSLContext, str] | None, Faults | None]:
+    """Return what pynetdicom connects with (``tls_args``), and what will tell why it could not; neither without TLS.
+
+    The files are read for each association, as certificates end.
+
+    Raises
+    ------
+    OSError, ValueError
+        a file cannot be read, or is none of its kind
+    """
+    if tls is None:
+        return None, None
+    context = client_context(tls)
+    return (context, host), Faults(context)
+
+
 class Faults:
     """What went wrong on the TLS connections of a context, for callers whose library does not tell."""
 

@@ -38,6 +38,7 @@ class ModelUse:
     status: str  # demonstration | research | site-validated
     cut_off: float
     runtime: str  # e.g. "onnxruntime-cpu"
+    preprocessing_sha256: str = ""  # of how its input is made and its slices become a score; empty: not known
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class PriorFinding:
     model: str  # name and version
     model_sha256: str
     cut_off: float
+    preprocessing_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,20 @@ class StudyFindings:
     def demonstration(self) -> bool:
         """Whether any network used is a demonstration network."""
         return any(m is not None and m.status == "demonstration" for m in (self.model, self.companion_model))
+
+    def differs(self, prior: PriorFinding) -> tuple[str, ...]:
+        """Return in what an earlier result was made otherwise than this one; where in anything, they are not comparable."""
+        if self.model is None:
+            return ("network",)
+        model, (name, _, version) = self.model, prior.model.rpartition(" ")
+        same = {
+            "network": name == model.name,
+            "version": version == model.version,
+            "weights": prior.model_sha256 == model.sha256,
+            "preprocessing": prior.preprocessing_sha256 == model.preprocessing_sha256 != "",
+            "cut-off": f"{prior.cut_off:g}" == f"{model.cut_off:g}",  # as reports state it
+        }
+        return tuple(what for what, is_same in same.items() if not is_same)
 
     def to_json(self) -> str:
         """Serialise for the ledger."""
@@ -220,7 +236,10 @@ def result_document(findings: StudyFindings, analysed_at: str, objects: tuple[Ob
         "patient": facts["patient"] | {"caveats": list(findings.patient.caveats)},
         "clinical_context": facts["clinical_context"],
         "warnings": list(facts["warnings"]),
-        "priors": [{k: prior[k] for k in PRIOR_KEYS} for prior in facts["priors"]],
+        "priors": [
+            {k: keys[k] for k in PRIOR_KEYS} | {"comparable": not findings.differs(prior)}
+            for prior, keys in zip(findings.priors, facts["priors"], strict=True)
+        ],
         "objects": [asdict(o) for o in objects],
         "timings_seconds": findings.timings_seconds,
     }

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-NEEDED: Final[Mapping[str, tuple[str, ...]]] = {"dimse": ("ae_title", "host", "port"), "dicomweb": ("url",)}
-WITHOUT_EFFECT: Final[Mapping[str, tuple[str, ...]]] = {
-    "dimse": ("url", "authorization_file", "tls"),
+SOURCE_NEEDED: Final[Mapping[str, tuple[str, ...]]] = {"dimse": ("ae_title", "host", "port"), "dicomweb": ("url",)}
+SOURCE_WITHOUT_EFFECT: Final[Mapping[str, tuple[str, ...]]] = {
+    "dimse": ("url", "authorization_file"),
     "dicomweb": ("ae_title", "host", "port", "retrieve"),
 }
 DESTINATION_NEEDED: Final[Mapping[str, tuple[str, ...]]] = {"dimse": ("ae_title", "host", "port"), "stow": ("url",)}
@@ -40,14 +40,14 @@ def web_address(text: str) -> str:
     return text.rstrip("/")
 
 
-def check_transport(transport: str, keys: Mapping[str, Any]) -> None:
+def check_source(transport: str, keys: Mapping[str, Any]) -> None:
     """Refuse a source that lacks a key of its transport, or has one that would be without effect.
 
     Raises
     ------
     ValueError
     """
-    _check_keys(transport, keys, NEEDED[transport], WITHOUT_EFFECT[transport])
+    _check_keys(transport, keys, SOURCE_NEEDED[transport], SOURCE_WITHOUT_EFFECT[transport])
     _check_secrets(keys)
 
 

@@ -98,6 +98,7 @@ class WarningCode(StrEnum):
     HISTOLOGY_UNKNOWN = "HISTOLOGY_UNKNOWN"
     OUTSIDE_TRAINING_DOMAIN = "OUTSIDE_TRAINING_DOMAIN"
     SERIES_FETCHED = "SERIES_FETCHED"
+    PRIORS_LEFT_OUT = "PRIORS_LEFT_OUT"  # earlier results of the patient that are not in the time line
 
 
 # Scale-type failures: a stored ROI may still be scored, because the network input does not depend on the

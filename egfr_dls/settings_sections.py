@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from egfr_dls.source_transport import check_destination, check_transport, web_address
+from egfr_dls.node_transport import check_destination, check_source, web_address
 
 
 def _ae_title(text: str) -> str:
@@ -254,7 +254,7 @@ class Source(_Section):
     host: str = ""
     port: int = Field(0, ge=0, le=65535)
     retrieve: Literal["c-get", "c-move"] | None = None  # left out: C-GET where the source takes it, else C-MOVE
-    url: Annotated[str, AfterValidator(web_address)] | None = None  # of dicomweb, as the two below
+    url: Annotated[str, AfterValidator(web_address)] | None = None  # of dicomweb, as the one below
     authorization_file: Path | None = None  # holds the value of the Authorization header
     tls: PeerTls | None = None
     max_instances: int = Field(5000, ge=1)  # of one study; a source that lists more is not fetched from
@@ -263,7 +263,7 @@ class Source(_Section):
 
     @model_validator(mode="after")
     def _keys_of_its_transport(self) -> Self:
-        check_transport(self.transport, dict(self))
+        check_source(self.transport, dict(self))
         return self
 
 

@@ -5,30 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pydicom.dataset import Dataset
 
 from egfr_dls.findings import PriorFinding, StudyFindings
 from egfr_dls.ledger import Tx, patients, retrievals
-from egfr_dls.ledger.patients import PatientStudy
+from egfr_dls.ledger.patients import PatientStudy, StoredResult
 from egfr_dls.ledger.retrievals import FetchedSeries
+from egfr_dls.listed_report import why_not_fetched
 from egfr_dls.refusals import Remark, WarningCode
+from inference.earlier import LEDGER, UNREADABLE, EarlierResult, time_line
 from inference.read.header import text
-from inference.read.prior_report import PriorReport, read_prior_report
+from inference.read.patient import Patient, patient_of
+from inference.read.prior_report import ReportUnreadableError, read_prior_report
 
 _DATE = re.compile(r"[0-9]{8}")  # PS3.5 table 6.2-1, DA
-LEDGER = "ledger"  # the source of a prior that this node found itself
+NOT_COMPARED = "neither PatientBirthDate (0010,0030) nor PatientName (0010,0010) shows whose they are"
+NO_MARK = (
+    "No earlier results are shown: PatientBirthDate (0010,0030) and PatientName (0010,0010) do not tell this patient from "
+    "others of the same PatientID (0010,0020). Needed: one of them."
+)
+ALL_THE_SAME = frozenset(("", "NOT_THERE"))  # reasons of a source that was asked for the history all the same
 
 
 @dataclass(frozen=True)
 class History:
-    """Whose study it is, if its header says so; what was fetched; what was found before, oldest first."""
+    """Whose study it is, if its header says so; what was fetched; what was found before, oldest first, and what is left out."""
 
     whose: PatientStudy | None = None
     fetched: tuple[FetchedSeries, ...] = ()
     priors: tuple[PriorFinding, ...] = ()
+    left_out: tuple[Remark, ...] = ()
 
 
 def history(
@@ -44,74 +54,103 @@ def history(
         gives an object of the store by its digest
     """
     reference = next(ds for ds in datasets if ds.SOPInstanceUID == found.reference_sop_instance_uid)
-    whose, biomarker = _whose(reference, site_key), found.biomarker or ""
-    priors: list[PriorFinding] = []
-    if whose is not None:
-        own = patients.earlier(tx, found.study_instance_uid, whose, biomarker)
-        known = {study for study, _, _ in own}
-        reports = [
-            read_prior_report(kept(sha256), biomarker, source)
-            for source, sha256 in retrievals.reports(tx, found.study_instance_uid)
-        ]
-        priors += [prior for _, date, document in own if (prior := _prior(date, document))]
-        priors += [
-            r.finding for r in reports if r and r.study_instance_uid not in known and _precedes(r, whose, site_key)
-        ]
-    priors.sort(key=lambda prior: (prior.study_date, prior.source, prior.egfr_dls))
-    return History(whose, tuple(retrievals.fetched(tx, found.study_instance_uid)), tuple(priors))
-
-
-def _precedes(report: PriorReport, whose: PatientStudy, site_key: bytes) -> bool:
-    """Whether a report is of an earlier study of the same patient."""
-    same = patients.patient_key(site_key, report.patient_id, report.issuer, report.birth_date) == whose.patient_key
-    return same and (report.study_date, report.study_time) < (whose.study_date, whose.study_time)
+    patient, date = patient_of(reference), text(reference, "StudyDate")
+    known = History(fetched=tuple(retrievals.fetched(tx, found.study_instance_uid)))
+    if not patient.patient_id or not _DATE.fullmatch(date):
+        return known
+    if not patient.mark:
+        return replace(known, left_out=(_remark(NO_MARK),))
+    key = patients.patient_key(site_key, patient.patient_id, patient.issuer, patient.mark)
+    whose = PatientStudy(key, date, text(reference, "StudyTime")[:16])
+    own = (_stored(row) for row in patients.earlier(tx, found.study_instance_uid, whose, found.biomarker or ""))
+    results = [*own, *_from_sources(tx, found, patient, whose, kept)]
+    line = time_line(results, demonstration=found.demonstration)
+    return replace(known, whose=whose, priors=line.priors, left_out=_left_out(tx, found, line.left_out))
 
 
 def with_history(found: StudyFindings, known: History) -> StudyFindings:
-    """Return the findings with what was fetched as warnings and with the earlier results that may stand beside them.
+    """Return the findings with the earlier results, and as warnings what was fetched and what is left out.
 
-    A demonstration's result never stands beside a real one, nor the other way round. Both are part of the inputs digest,
-    since the report shows them.
+    Both are part of the inputs digest, since the report shows them.
     """
-    warnings = tuple(_fetched(series) for series in known.fetched)
-    priors = tuple(prior for prior in known.priors if prior.demonstration == found.demonstration)
-    if not warnings and not priors:
+    warnings = (*map(_fetched, known.fetched), *known.left_out)
+    if not warnings and not known.priors:
         return found
-    digest = hashlib.sha256(f"{found.inputs_sha256}|{warnings!r}|{priors!r}".encode()).hexdigest()
-    return replace(found, warnings=(*found.warnings, *warnings), priors=priors, inputs_sha256=digest)
+    digest = hashlib.sha256(f"{found.inputs_sha256}|{warnings!r}|{known.priors!r}".encode()).hexdigest()
+    return replace(found, warnings=(*found.warnings, *warnings), priors=known.priors, inputs_sha256=digest)
 
 
-def _whose(reference: Dataset, site_key: bytes) -> PatientStudy | None:
-    """Return whose study it is and when it was made; None where there is no PatientID or no readable Study Date."""
-    patient_id, date = text(reference, "PatientID"), text(reference, "StudyDate")
-    born = text(reference, "PatientBirthDate")
-    if not patient_id or not _DATE.fullmatch(date):
-        return None
-    key = patients.patient_key(site_key, patient_id, text(reference, "IssuerOfPatientID"), born)
-    return PatientStudy(key, date, text(reference, "StudyTime")[:16])
-
-
-def _prior(study_date: str, document: str) -> PriorFinding | None:
-    """Return what a stored result scored; of another version's document only what a prior needs is read."""
+def _stored(row: StoredResult) -> EarlierResult:
+    """Return a result of this node; of another version's document only what a prior needs is read."""
+    result = EarlierResult(row.study_instance_uid, LEDGER, revision=row.revision, when=(row.study_date, row.study_time))
     try:
-        found = json.loads(document)
-        model, patient = found["model"], found["patient"]
-        if model is None or patient["egfr_dls"] is None:
-            return None
-        return PriorFinding(
-            study_date=f"{study_date[:4]}-{study_date[4:6]}-{study_date[6:]}",
-            egfr_dls=patient["egfr_dls"],
-            pdl1_dls=patient["pdl1_dls"],
-            source=LEDGER,
-            demonstration=any(
-                m is not None and m["status"] == "demonstration" for m in (model, found["companion_model"])
-            ),
-            model=f"{model['name']} {model['version']}",
-            model_sha256=model["sha256"],
-            cut_off=model["cut_off"],
-        )
+        document = json.loads(row.document)
+        networks = [document[name] for name in ("model", "companion_model")]
+        demonstration = any(network is not None and network["status"] == "demonstration" for network in networks)
+        finding = _prior(document, row.study_date, demonstration=demonstration)
     except (KeyError, TypeError, ValueError):
+        return replace(result, why_left_out=UNREADABLE)
+    return replace(result, demonstration=demonstration, finding=finding)
+
+
+def _prior(document: Mapping[str, Any], study_date: str, *, demonstration: bool) -> PriorFinding | None:
+    model, patient = document["model"], document["patient"]
+    if model is None or patient["egfr_dls"] is None:
         return None
+    return PriorFinding(
+        study_date=f"{study_date[:4]}-{study_date[4:6]}-{study_date[6:]}",
+        egfr_dls=patient["egfr_dls"],
+        pdl1_dls=patient["pdl1_dls"],
+        source=LEDGER,
+        demonstration=demonstration,
+        model=f"{model['name']} {model['version']}",
+        model_sha256=model["sha256"],
+        cut_off=model["cut_off"],
+        preprocessing_sha256=model.get("preprocessing_sha256", ""),
+    )
+
+
+def _from_sources(
+    tx: Tx, found: StudyFindings, patient: Patient, whose: PatientStudy, kept: Callable[[str], bytes]
+) -> Iterator[EarlierResult]:
+    """Yield what the reports say that sources listed for the study, except those of later studies and other patients."""
+    now = (whose.study_date, whose.study_time)
+    for source, sha256 in retrievals.reports(tx, found.study_instance_uid):
+        part10 = kept(sha256)
+        if (missing := why_not_fetched(part10)) is not None:
+            why = f"not fetched ({missing.not_fetched})"
+            yield EarlierResult(missing.study_instance_uid, source, why_left_out=why)
+            continue
+        try:
+            report = read_prior_report(part10, found.biomarker or "", source)
+        except ReportUnreadableError:
+            yield EarlierResult(sha256, source, why_left_out=UNREADABLE)
+            continue
+        if report is None or report.result.when >= now:
+            continue
+        is_same = report.patient.is_same_as(patient)
+        if is_same is None:
+            yield EarlierResult(report.result.study_instance_uid, source, why_left_out=NOT_COMPARED)
+        elif is_same:
+            yield report.result
+
+
+def _left_out(tx: Tx, found: StudyFindings, counts: Mapping[tuple[str, str], int]) -> tuple[Remark, ...]:
+    """Return what is not in the time line, and the sources that may have more."""
+    said = [
+        f"{count} earlier {'result' if count == 1 else 'results'} of the patient from {source} left out: {why}."
+        for (source, why), count in sorted(counts.items())
+    ]
+    said += [
+        f"Earlier results of the patient may be missing: source {row.source} answered {row.reason}."
+        for row in retrievals.of_study(tx, found.study_instance_uid)
+        if row.reason not in ALL_THE_SAME
+    ]
+    return tuple(map(_remark, said))
+
+
+def _remark(message: str) -> Remark:
+    return Remark(WarningCode.PRIORS_LEFT_OUT.value, message)
 
 
 def _fetched(series: FetchedSeries) -> Remark:

@@ -6,14 +6,17 @@ Not the order of arrival, the sender or the transfer syntax: the same patient se
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from egfr_dls.refusals import Remark
+from egfr_dls.settings import Settings
 from egfr_dls.volume import Volume
 from inference.biomarkers.clinical_context import ClinicalContext
+from inference.models.manifest import Preprocessing
 from inference.roi.region import Roi
 
 COPIED_GROUPS = (0x0008, 0x0010, 0x0020, 0x0040)  # patient, study and request attributes that the objects take over
@@ -49,6 +52,8 @@ def inputs_sha256(
     for roi in rois:
         digest.update(f"{roi.label}:{roi.tracking_uid}:{roi.source}:{roi.description}:{roi.mask.shape}".encode())
         digest.update(np.packbits(roi.mask).tobytes())
+        if roi.confirmation is not None:
+            digest.update(repr(roi.confirmation).encode(errors="surrogateescape"))
     digest.update(header_sha256(reference).encode())
     return digest.hexdigest()
 
@@ -61,6 +66,18 @@ def refused_inputs_sha256(sop_instance_uids: Iterable[str], refusal: str, refere
     digest.update(refusal.encode())
     digest.update(header_sha256(reference).encode() if reference is not None else b"none")
     return digest.hexdigest()
+
+
+def preprocessing_sha256(recipe: Preprocessing, settings: Settings) -> str:
+    """Return the digest of how a network's input is made and its slice scores become one.
+
+    That is the recipe in its package, and the settings that change what the network sees of a given region.
+    """
+    of_site = {
+        "stored_roi_is": settings.biomarkers.pet_ct_egfr.stored_roi_is,
+        "registration": settings.inference.registration,
+    }
+    return hashlib.sha256(json.dumps([recipe.model_dump(mode="json"), of_site], sort_keys=True).encode()).hexdigest()
 
 
 def header_sha256(reference: Dataset) -> str:

@@ -200,7 +200,7 @@ def _log_loaded(biomarker: str, scorers: Mapping[str, Scorer]) -> None:
 def findings_dedup(found: StudyFindings) -> str:
     """Return the key under which the same run is recognised: inputs, networks, configuration, version."""
     parts = [found.inputs_sha256, found.configuration_sha256, found.product_version, str(found.refusal)]
-    parts += [m.sha256 if m else "" for m in (found.model, found.companion_model)]
+    parts += [m.sha256 + m.preprocessing_sha256 if m else "" for m in (found.model, found.companion_model)]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 

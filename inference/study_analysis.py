@@ -24,7 +24,7 @@ from inference.engine.gate import Scorer
 from inference.imaging.registration import estimated, register
 from inference.imaging.registration_search import share_frame
 from inference.imaging.suv import SuvAssessment, assess_suv
-from inference.inputs import inputs_sha256, refused_inputs_sha256
+from inference.inputs import inputs_sha256, preprocessing_sha256, refused_inputs_sha256
 from inference.read.ct import read_ct
 from inference.read.header import text
 from inference.read.pet import pet_slices, read_pet
@@ -56,7 +56,10 @@ class _Run:
 
     def use(self, task: str) -> ModelUse | None:
         """Return the network of a task as findings name it."""
-        return self.scorers[task].use if task in self.scorers else None
+        scorer = self.scorers.get(task)
+        if scorer is None:
+            return None
+        return replace(scorer.use, preprocessing_sha256=preprocessing_sha256(scorer.preprocessing, self.settings))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +121,7 @@ def _read(series: Sequence[SeriesImages], selection: Selection, run: _Run) -> _I
     pet_series, ct_series = by_uid[selection.pet.series_instance_uid], by_uid[selection.ct.series_instance_uid]
     _same_patient(pet_series, ct_series)
     with steps.step("suv"):
-        claims = rwv_claims(ds for s in series if s.modality == "RWV" for ds in s.datasets)
+        claims = rwv_claims((ds for s in series for ds in s.datasets), pet_series.datasets[0])
         suv = assess_suv(pet_slices(pet_series), rwv=claims)
     with steps.step("pixels"):
         pet, ct = read_pet(pet_series, suv.scale), read_ct(ct_series)

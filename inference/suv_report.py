@@ -134,7 +134,7 @@ def _choose(facts: Sequence[SeriesFacts], series_uid: str | None) -> str:
 
 def _assess(images: SeriesImages, datasets: Sequence[Dataset], *, any_isotope: bool) -> SuvAssessment:
     gates = Gates(any_isotope=any_isotope, tracer_only_warns=True, uptake_only_warns=True)
-    return assess_suv(pet_slices(images), gates, rwv_claims(datasets))
+    return assess_suv(pet_slices(images), gates, rwv_claims(datasets, images.datasets[0]))
 
 
 def _as_json(remarks: Sequence[Remark]) -> list[dict[str, str]]:

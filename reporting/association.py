@@ -45,7 +45,7 @@ class Caller:
         for abstract_syntax, transfer_syntaxes in contexts:
             ae.add_requested_context(abstract_syntax, list(transfer_syntaxes))
         try:
-            tls, faults = self._tls()
+            tls, faults = client_tls.association_tls(self._destination.tls, self._destination.host)
         except (OSError, ValueError):
             return Unreachable("TLS_FILE_UNREADABLE")
         try:
@@ -64,13 +64,6 @@ class Caller:
         if assoc.is_rejected:
             return self._rejected(assoc.acceptor.primitive)
         return _not_connected(faults)
-
-    def _tls(self) -> tuple[tuple[Any, str] | None, client_tls.Faults | None]:
-        """Return what pynetdicom connects with; the files are read for each association, as certificates end."""
-        if self._destination.tls is None:
-            return None, None
-        context = client_tls.client_context(self._destination.tls)
-        return (context, self._destination.host), client_tls.Faults(context)
 
     def _rejected(self, answer: Any) -> Unreachable:
         key = (answer.result, answer.result_source, answer.diagnostic) if answer is not None else None

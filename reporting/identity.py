@@ -79,7 +79,10 @@ def object_uid(
 def _network_key(model: ModelUse | None) -> tuple[str | None, ...]:
     if model is None:
         return (None,)
-    return model.sha256, model.name, model.version, model.status, str(model.cut_off), model.runtime
+    return (
+        model.sha256, model.name, model.version, model.status, str(model.cut_off), model.runtime,
+        model.preprocessing_sha256,
+    )  # fmt: skip
 
 
 def slices_tracking_uid(lesion_tracking_uid: str) -> str:

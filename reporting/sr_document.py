@@ -77,6 +77,8 @@ def algorithm(context: ReportContext, model: ModelUse | None) -> AlgorithmIdenti
         parameters = [
             f"weights_sha256={model.sha256}", *parameters, f"cutoff={model.cut_off:g}", f"runtime={model.runtime}",
         ]  # fmt: skip
+        if model.preprocessing_sha256:
+            parameters.append(f"preprocessing_sha256={model.preprocessing_sha256}")
     return AlgorithmIdentification(
         name=PRODUCT_NAME if model is None else model.name,
         version=findings.product_version if model is None else model.version,

@@ -23,7 +23,7 @@ from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.settings import Settings
-from egfr_dls.source_transport import is_loopback
+from egfr_dls.node_transport import is_loopback
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import SpoolRef
 from egfr_dls.telemetry import get_logger

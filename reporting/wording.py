@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 
-from egfr_dls.findings import RESEARCH_USE, UNVERIFIED_ROI, LesionFinding, ModelUse, StudyFindings
+from egfr_dls.findings import RESEARCH_USE, UNVERIFIED_ROI, LesionFinding, ModelUse, PriorFinding, StudyFindings
 from egfr_dls.refusals import Remark
 from egfr_dls.score_text import score_text
 from egfr_dls.study import Pathway, RoiSource
@@ -220,13 +221,13 @@ def prior_sentences(findings: StudyFindings) -> tuple[str, ...]:
     """Return the earlier scores of the patient, oldest first, and what must not be read into them; or nothing."""
     if not findings.priors:
         return ()
-    sha256 = findings.model.sha256 if findings.model else ""
-    shown = (
-        f"{prior.study_date} {score_text(prior.egfr_dls, prior.cut_off)}"
-        f" ({'' if prior.model_sha256 == sha256 else 'another network, not comparable: '}{prior.model})"
-        for prior in findings.priors
-    )
-    return (f"Earlier EGFR-DLS: {'; '.join(shown)}.", NO_TREND)
+    shown = "; ".join(_prior(prior, findings.differs(prior)) for prior in findings.priors)
+    return (f"Earlier EGFR-DLS: {shown}.", NO_TREND)
+
+
+def _prior(prior: PriorFinding, differs: Sequence[str]) -> str:
+    not_comparable = f"; not comparable: other {', '.join(differs)}" if differs else ""
+    return f"{prior.study_date} {score_text(prior.egfr_dls, prior.cut_off)} ({prior.model}{not_comparable})"
 
 
 def limitations(findings: StudyFindings) -> tuple[str, ...]:

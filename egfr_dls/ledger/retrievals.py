@@ -141,18 +141,28 @@ def of_study(tx: Tx, study_instance_uid: str) -> list[Row[Any]]:
     return list(tx.execute(query).all())
 
 
-def keep_reports(tx: Tx, due: DueRetrieval, reports: Mapping[str, str]) -> None:
-    """Note which earlier reports of the patient a source gave: SOP Instance UID -> digest in the object store."""
+def keep_reports(tx: Tx, due: DueRetrieval, reports: Mapping[str, str], *, came: bool) -> None:
+    """Note what is kept of the patient's earlier reports that a source listed.
+
+    Parameters
+    ----------
+    reports
+        SOP Instance UID, or what stands for it where it is not known, -> digest in the object store
+    came
+        whether they are reports, which also take the place of a note why one did not come; false: such notes
+    """
     for uid, sha256 in reports.items():
-        tx.execute(
-            upsert(fetched_report)
-            .values(study_instance_uid=due.study_instance_uid, sop_instance_uid=uid, source=due.source, sha256=sha256)
-            .on_conflict_do_nothing()
+        row = upsert(fetched_report).values(
+            study_instance_uid=due.study_instance_uid, sop_instance_uid=uid, source=due.source, sha256=sha256
         )
+        replaced = row.on_conflict_do_update(
+            index_elements=["study_instance_uid", "sop_instance_uid"], set_={"source": due.source, "sha256": sha256}
+        )
+        tx.execute(replaced if came else row.on_conflict_do_nothing())
 
 
 def reports(tx: Tx, study_instance_uid: str) -> list[tuple[str, str]]:
-    """Return source and digest of the earlier reports that were fetched for a study, in a fixed order."""
+    """Return source and digest of what is kept of the earlier reports that were listed for a study, in a fixed order."""
     rows = tx.execute(
         select(fetched_report.c.source, fetched_report.c.sha256)
         .where(fetched_report.c.study_instance_uid == study_instance_uid)

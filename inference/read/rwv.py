@@ -13,11 +13,21 @@ REAL_WORLD_VALUE_MAPPING = "1.2.840.10008.5.1.4.1.1.67"
 SUV_BW_UNITS = frozenset({("{SUVbw}g/ml", "UCUM"), ("g/ml{SUVbw}", "UCUM")})  # the second is UCUM's own spelling
 
 
-def rwv_claims(datasets: Iterable[Dataset]) -> tuple[RwvClaim, ...]:
-    """Return the SUVbw slopes of the Real World Value Mappings among the datasets (PS3.3 A.46, C.7.6.16.2.11)."""
-    return tuple(
-        claim for ds in datasets if text(ds, "SOPClassUID") == REAL_WORLD_VALUE_MAPPING for claim in _claims(ds)
-    )
+def rwv_claims(datasets: Iterable[Dataset], image: Dataset) -> tuple[RwvClaim, ...]:
+    """Return the SUVbw slopes of the Real World Value Mappings among the datasets (PS3.3 A.46, C.7.6.16.2.11).
+
+    Parameters
+    ----------
+    image
+        of the series that they are held against: a mapping of another study, or that names another patient, claims nothing
+    """
+    of_image = (ds for ds in datasets if text(ds, "SOPClassUID") == REAL_WORLD_VALUE_MAPPING and _is_of(ds, image))
+    return tuple(claim for ds in of_image for claim in _claims(ds))
+
+
+def _is_of(ds: Dataset, image: Dataset) -> bool:
+    same_study = text(ds, "StudyInstanceUID") == text(image, "StudyInstanceUID")
+    return same_study and text(ds, "PatientID") in ("", text(image, "PatientID"))
 
 
 def _claims(ds: Dataset) -> Iterator[RwvClaim]:

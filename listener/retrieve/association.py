@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pydicom import Dataset
 from pydicom.uid import UID
@@ -14,13 +14,14 @@ from pynetdicom import AE, _config, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
+from egfr_dls import client_tls
 from egfr_dls.outgoing import let_reader_rest, send_at_once
 from egfr_dls.settings_sections import Source
 from listener.retrieve.source import (
     ANSWER_SECONDS,
     CLASSES,
     CONNECT_SECONDS,
-    REPORT_CLASS,
+    OWN_CLASSES,
     TRANSFER_SYNTAXES,
     SourceError,
     watched,
@@ -105,6 +106,30 @@ def association(
 
 
 def _associated(source: Source, ae_title: str, on_store: Callable[[Event], int]) -> Association:
+    ae, roles = _proposed(source, ae_title)
+    try:
+        tls, faults = client_tls.association_tls(source.tls, source.host)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise SourceError("TLS_FILE_UNREADABLE") from error
+    try:
+        assoc = ae.associate(
+            source.host,
+            source.port,
+            ae_title=source.ae_title,
+            ext_neg=roles,
+            evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once), (evt.EVT_C_STORE, on_store)],
+            tls_args=tls,
+        )
+    except OSError as error:
+        raise SourceError("NAME_NOT_RESOLVED") from error
+    if not assoc.is_established:
+        reason = "ASSOCIATION_REJECTED" if assoc.is_rejected else faults and faults.reason
+        raise SourceError(reason or "UNREACHABLE")
+    return assoc
+
+
+def _proposed(source: Source, ae_title: str) -> tuple[AE, list[Any]]:
+    """Return what is proposed to a source, and the roles in it."""
     ae = AE(ae_title)
     ae.acse_timeout = ae.connection_timeout = CONNECT_SECONDS
     ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
@@ -112,27 +137,16 @@ def _associated(source: Source, ae_title: str, on_store: Callable[[Event], int])
     ae.add_requested_context(FIND)
     if source.retrieve != "c-get":
         ae.add_requested_context(MOVE)
-    roles = []
+    roles: list[Any] = []
     if source.retrieve != "c-move":
         ae.add_requested_context(GET)
         for sop_class in (uid for classes in CLASSES.values() for uid in classes):
             roles.append(build_role(sop_class, scp_role=True))  # PS3.4 C.5.3.1
             _propose_each(ae, sop_class)
-        roles.append(build_role(REPORT_CLASS, scp_role=True))
-        ae.add_requested_context(REPORT_CLASS)
-    try:
-        assoc = ae.associate(
-            source.host,
-            source.port,
-            ae_title=source.ae_title,
-            ext_neg=[*roles],
-            evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once), (evt.EVT_C_STORE, on_store)],
-        )
-    except OSError as error:
-        raise SourceError("NAME_NOT_RESOLVED") from error
-    if not assoc.is_established:
-        raise SourceError("ASSOCIATION_REJECTED" if assoc.is_rejected else "UNREACHABLE")
-    return assoc
+        for sop_class in OWN_CLASSES:
+            roles.append(build_role(sop_class, scp_role=True))
+            ae.add_requested_context(sop_class)
+    return ae, roles
 
 
 def _propose_each(ae: AE, sop_class: str) -> None:

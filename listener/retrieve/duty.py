@@ -22,6 +22,7 @@ from egfr_dls.telemetry import error_fields, get_logger
 from listener.indexing.completeness import asked_rule, lacking
 from listener.retrieve.ask import Asker, Lack, Outcome
 from listener.retrieve.source import STOPPED, SourceError
+from listener.retrieve.whose import patient_id_of
 from listener.storage.reception import Reception
 
 POLL_SECONDS = 1.0  # for what becomes due by time alone
@@ -50,6 +51,7 @@ class Retriever:
         self._rules = enabled_rules(settings)
         self._ledger = store.ledger
         self._objects = store.objects
+        self._spool = store.spool
         self._name = name
         self._clock = clock
         self._stop = threading.Event()
@@ -104,10 +106,13 @@ class Retriever:
     def _lack(self, study_instance_uid: str) -> Lack:
         with self._ledger.read() as tx:
             snapshot = studies.snapshot(tx, study_instance_uid)
-            here = frozenset(instances.locations(tx, study_instance_uid))
+            here = instances.locations(tx, study_instance_uid)
         rule = asked_rule(snapshot, self._rules)
-        modalities = lacking(snapshot, rule) if rule else frozenset[str]()
-        return Lack(modalities, here, images=rule is not None and rule.needs <= modalities)
+        if rule is None:
+            return Lack(frozenset(), frozenset(here), images=False)
+        modalities = lacking(snapshot, rule)
+        patient_id = patient_id_of(self._spool, here.values(), rule.needs)
+        return Lack(modalities, frozenset(here), images=rule.needs <= modalities, patient_id=patient_id)
 
     def _indexed(self, due: DueRetrieval, outcome: Outcome) -> tuple[Outcome, frozenset[str]]:
         """Wait until the ledger has what was fetched: only then may completeness decide with it.
@@ -139,9 +144,8 @@ class Retriever:
         if failure is None and lack.images and self._lack(due.study_instance_uid).images:
             failure = SourceError("NOT_THERE")
         again = lack.images and failure is not None and failure.again
-        reports = {uid: self._objects.put(report) for uid, report in outcome.reports.items()}
+        self._keep_reports(due, outcome)
         with self._ledger.begin() as tx:
-            retrievals.keep_reports(tx, due, reports)
             if failure is None:
                 retrievals.conclude(tx, due, fetched, self._clock())
             elif failure is STOPPED and not fetched:
@@ -149,6 +153,16 @@ class Retriever:
             else:
                 retrievals.put_off(tx, due, failure.reason, fetched, self._clock(), again=again)
         self._say(due, failure, sum(series.instances for series in fetched), seconds)
+
+    def _keep_reports(self, due: DueRetrieval, outcome: Outcome) -> None:
+        """Keep the earlier reports that came, and why others did not."""
+        reports = {uid: self._objects.put(report) for uid, report in outcome.reports.items()}
+        notes = {uid: self._objects.put(why.to_bytes()) for uid, why in outcome.left_out.items()}
+        with self._ledger.begin() as tx:
+            retrievals.keep_reports(tx, due, reports, came=True)
+            retrievals.keep_reports(tx, due, notes, came=False)
+        for why in outcome.left_out.values():
+            get_logger().warning("prior_left_out", study_key=due.study_key, source=due.source, reason=why.not_fetched)
 
     def _say(self, due: DueRetrieval, failure: SourceError | None, count: int, seconds: float) -> None:
         if failure is None:

@@ -9,11 +9,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from egfr_dls.dimse_status import StoreStatus
+from egfr_dls.listed_report import NotFetched
 from egfr_dls.settings_sections import Source
 from egfr_dls.telemetry import get_logger
 from listener.admission import Accepted, AssociationRequest
 from listener.retrieve.plan import Request
-from listener.retrieve.source import CLASSES, REPORT_CLASS, TRANSFER_SYNTAXES, SourceError
+from listener.retrieve.source import CLASSES, OWN_CLASSES, TRANSFER_SYNTAXES, SourceError
 from listener.status import SUCCESS as STORED
 from listener.status import InstanceRefusedError
 from listener.storage.facts import FactsReader, InstanceFacts, StoreCommand
@@ -21,8 +22,8 @@ from listener.storage.part10 import file_head
 from listener.storage.reception import Reception
 
 NOT_ASKED_FOR = StoreStatus.DATA_SET_DOES_NOT_MATCH_SOP_CLASS  # A900H (PS3.4 table B.2-1)
-MAX_REPORT_BYTES = 64 * 1024**2  # ours have some hundred thousand; they are kept in memory
-TAKEN_CLASSES: Final = frozenset({REPORT_CLASS, *(uid for classes in CLASSES.values() for uid in classes)})
+MAX_REPORT_BYTES = 8 * 1024**2  # ours have some hundred thousand; they are kept in memory
+TAKEN_CLASSES: Final = frozenset({*OWN_CLASSES, *(uid for classes in CLASSES.values() for uid in classes)})
 
 
 @dataclass
@@ -38,7 +39,9 @@ class Inbox:
     study_instance_uid: str
     association_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     taken: set[str] = field(default_factory=set)  # SOP Instance UIDs
+    patient_id: str | None = None  # of the images that are here; None: not known, and not compared
     reports: dict[str, bytes] = field(default_factory=dict)  # SOP Instance UID -> Part 10 file of an earlier report
+    left_out: dict[str, NotFetched] = field(default_factory=dict)  # of those that did not come; see ``leave_out``
     too_much: bool = False  # more bytes than ``max_bytes``, or more that was not asked for than ``max_instances``
     _bytes: int = 0
     _strangers: int = 0
@@ -53,6 +56,10 @@ class Inbox:
     def expect_report(self, request: Request) -> None:
         """Keep what comes of a request as earlier reports; they are not the study's."""
         self._reports |= request.sop_instance_uids
+
+    def leave_out(self, uid: str, study_instance_uid: str, reason: str) -> None:
+        """Note why an earlier report does not come; ``uid``: its SOP Instance UID, or the study's where that is not known."""
+        self.left_out[uid] = NotFetched(study_instance_uid, reason)
 
     def take(self, command: StoreCommand, data: Iterable[bytes]) -> int:
         """Take an instance whose data set comes in pieces, to the last of them, and return the status.
@@ -134,9 +141,15 @@ class Inbox:
         return STORED.status
 
     def _belongs(self, command: StoreCommand, facts: InstanceFacts | None) -> bool:
-        """Whether it is of the study and series of which it was asked for; what cannot be read is answered by Reception."""
+        """Whether it is of the study and series of which it was asked for, and of the patient whose images are here.
+
+        What cannot be read is answered by Reception, and of a report where findings are made.
+        """
+        if facts is None:
+            return True
         where = self._asked[command.sop_instance_uid]
-        return facts is None or (facts.study_instance_uid, facts.series_instance_uid) == where
+        same_patient = self.patient_id is None or facts.patient_id == self.patient_id
+        return same_patient and (facts.study_instance_uid, facts.series_instance_uid) == where
 
     def _not_asked_for(self) -> int:
         self._strangers += 1

@@ -12,10 +12,12 @@ from pydicom import Dataset
 from pydicom.uid import (
     JPEG2000,
     Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     EnhancedPETImageStorage,
+    EnhancedSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -25,6 +27,7 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    KeyObjectSelectionDocumentStorage,
     LegacyConvertedEnhancedCTImageStorage,
     LegacyConvertedEnhancedPETImageStorage,
     PositronEmissionTomographyImageStorage,
@@ -49,7 +52,10 @@ CLASSES: Final[dict[str, tuple[str, ...]]] = {
     "SEG": (SegmentationStorage,),
     "RTSTRUCT": (RTStructureSetStorage,),
 }  # fmt: skip
-REPORT_CLASS: Final = Comprehensive3DSRStorage  # of our own reports
+# What we take of our own: reports, in the class that their destination took, and the notes that withdraw them
+OWN_CLASSES: Final = (
+    Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage, KeyObjectSelectionDocumentStorage,
+)  # fmt: skip
 TRANSFER_SYNTAXES: Final = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEGLosslessSV1,
     JPEGLossless, JPEGLSLossless, JPEG2000Lossless, JPEGLSNearLossless, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit,

@@ -7,7 +7,7 @@ their form, the modality for its characters.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from listener.status import Fault, InstanceRefusedError
 from listener.storage.dataset import scanner
@@ -15,6 +15,7 @@ from listener.storage.dataset import scanner
 SOP_CLASS_UID = 0x00080016
 SOP_INSTANCE_UID = 0x00080018
 MODALITY = 0x00080060
+PATIENT_ID = 0x00100020
 STUDY_INSTANCE_UID = 0x0020000D
 SERIES_INSTANCE_UID = 0x0020000E
 FRAME_OF_REFERENCE_UID = 0x00200052
@@ -28,7 +29,7 @@ _MISSING: dict[int, Fault] = {
     STUDY_INSTANCE_UID: Fault.NO_STUDY_UID,
     SERIES_INSTANCE_UID: Fault.NO_SERIES_UID,
 }
-_WANTED = frozenset({*_MISSING, MODALITY, FRAME_OF_REFERENCE_UID})
+_WANTED = frozenset({*_MISSING, MODALITY, PATIENT_ID, FRAME_OF_REFERENCE_UID})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class InstanceFacts:
     """What a data set says of itself.
 
     ``modality`` is empty where (0008,0060) is absent or no code string, ``frame_of_reference_uid`` where (0020,0052) is absent;
-    the latter is compared only: one with a leading zero in a component still pairs its series.
+    the latter is compared only: one with a leading zero in a component still pairs its series. So is ``patient_id``, which is
+    (0010,0020) in bytes of whatever character set, and never printed.
     """
 
     sop_class_uid: str
@@ -45,6 +47,7 @@ class InstanceFacts:
     series_instance_uid: str
     modality: str
     frame_of_reference_uid: str
+    patient_id: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class FactsReader:
             series,
             modality if _CODE_STRING.fullmatch(modality) else "",
             frame if _UID_CHARACTERS.fullmatch(frame) else "",
+            values.get(PATIENT_ID, ""),
         )
 
 

@@ -51,7 +51,7 @@ CONTEXT_KEYS = {"histology", "treatment_began", "tissue_egfr_mutant", "tissue_pd
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(max_size=12)
 remarks = st.builds(Remark, texts, texts)
-models = st.builds(ModelUse, texts, texts, texts, st.just("research"), numbers, texts)
+models = st.builds(ModelUse, texts, texts, texts, st.just("research"), numbers, texts, texts)
 slices = st.builds(SliceFinding, numbers, numbers, st.none() | numbers, texts, texts, numbers, numbers)
 lesions = st.builds(
     LesionFinding,
@@ -95,7 +95,9 @@ findings = st.builds(
     images_read=st.lists(texts, max_size=3).map(tuple),
     timings_seconds=st.dictionaries(texts, numbers, max_size=2),
     priors=st.lists(
-        st.builds(PriorFinding, texts, numbers, st.none() | numbers, texts, st.booleans(), texts, texts, numbers),
+        st.builds(
+            PriorFinding, texts, numbers, st.none() | numbers, texts, st.booleans(), texts, texts, numbers, texts
+        ),
         max_size=2,
     ).map(tuple),
     clinical_context=st.builds(
@@ -141,9 +143,40 @@ def test_document_has_the_keys_of_the_contract_and_is_strict_json(found: StudyFi
     assert read["clinical_context"].keys() == CONTEXT_KEYS
     assert all(s.keys() == {"series_instance_uid", "modality", "role", "reason"} for s in read["series"])
     assert all(w.keys() == {"code", "message"} for w in read["warnings"])
-    assert all(p.keys() == set(PRIOR_KEYS) for p in read["priors"])
+    assert all(p.keys() == {*PRIOR_KEYS, "comparable"} for p in read["priors"])
     assert read["objects"][0].keys() == {"kind", "path", "sop_class_uid", "sop_instance_uid"}
     assert read["model"] is None or read["model"].keys() == {"name", "version", "sha256", "status"}
+
+
+MADE = ModelUse("n", "1", "ab", "research", 0.5, "onnxruntime-cpu", "ef")
+PRIOR = PriorFinding("2025-01-31", 0.5, None, "ledger", False, "n 1", "ab", 0.5, "ef")
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({}, ()),
+        ({"model": "m 1"}, ("network",)),
+        ({"model": "n 2"}, ("version",)),
+        ({"model": "n"}, ("network", "version")),
+        ({"model_sha256": "cd"}, ("weights",)),
+        ({"preprocessing_sha256": "01"}, ("preprocessing",)),
+        ({"preprocessing_sha256": ""}, ("preprocessing",)),
+        ({"cut_off": 0.4}, ("cut-off",)),
+    ],
+)
+def test_results_are_comparable_only_where_all_that_made_them_is_the_same(
+    change: dict[str, Any], differs: tuple[str, ...]
+) -> None:
+    found = replace(SCORED, model=MADE, priors=(replace(PRIOR, **change),))
+    assert found.differs(*found.priors) == differs
+    assert [p["comparable"] for p in result_document(found, "", ())["priors"]] == [not differs]
+
+
+def test_without_a_network_or_with_unknown_preprocessing_nothing_is_comparable() -> None:
+    assert replace(SCORED, model=None).differs(PRIOR) == ("network",)
+    unknown = replace(SCORED, model=replace(MADE, preprocessing_sha256=""))
+    assert unknown.differs(replace(PRIOR, preprocessing_sha256="")) == ("preprocessing",)
 
 
 def test_unknown_is_null_and_numbers_are_not_rounded() -> None:

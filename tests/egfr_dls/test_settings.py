@@ -10,6 +10,7 @@ import pytest
 from egfr_dls import settings
 from egfr_dls.errors import ConfigurationError, ExitCode
 from egfr_dls.settings_faults import NOT_IN_THIS_VERSION
+from egfr_dls.settings_sections import PeerTls
 
 ROOT = {"storage": {"root": "/somewhere"}}
 DESTINATION = '[[destinations]]\nname = "{}"\nae_title = "PACS"\nhost = "pacs"\nport = 104\n'
@@ -77,6 +78,14 @@ def test_a_dicomweb_source_is_read(tmp_path: Path, url: str) -> None:
     assert (source.url, source.authorization_file) == (url.rstrip("/"), Path("token"))
 
 
+def test_a_source_is_asked_by_tls_with_the_keys_of_a_destination(tmp_path: Path) -> None:
+    path = tmp_path / "egfr-dls.toml"
+    keys = "ca = 'ca.pem', certificate = 'node.pem', key = 'node.key'"
+    path.write_text(f"{SOURCE}ae_title = 'A'\nhost = 'h'\nport = 2762\ntls = {{ {keys} }}\n", encoding="utf-8")
+    (source,) = settings.load(path, ROOT).sources
+    assert source.tls == PeerTls(ca=Path("ca.pem"), certificate=Path("node.pem"), key=Path("node.key"))
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -100,6 +109,10 @@ def test_a_dicomweb_source_is_read(tmp_path: Path, url: str) -> None:
         (
             SOURCE + "ae_title = 'A'\nhost = 'h'\nport = 104\nurl = 'http://h'",
             "url is without effect with transport 'dimse'",
+        ),
+        (
+            SOURCE + "ae_title = 'A'\nhost = 'h'\nport = 104\ntls = { certificate = 'c' }",
+            "sources.tls: certificate and key belong together",
         ),
         (WEB, "sources: url is missing; needed with transport 'dicomweb': url"),
         (WEB + "url = 'http://h'\nae_title = 'A'", "sources: ae_title is without effect with transport 'dicomweb'"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from pydicom.dataset import Dataset
 
+from egfr_dls import settings
 from egfr_dls.refusals import Remark
 from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext, Histology
-from inference.inputs import inputs_sha256
+from inference.inputs import inputs_sha256, preprocessing_sha256
+from inference.models.manifest import Preprocessing
 
 WARNING = Remark("ROI_AMBIGUOUS", "no stored ROI is marked as a tumour")
 
@@ -19,3 +24,23 @@ def test_a_warning_alone_makes_another_report() -> None:
 def test_clinical_facts_make_another_report() -> None:
     known = ClinicalContext(Histology.ADENOCARCINOMA)
     assert inputs_sha256((), (), Dataset(), known, ()) != inputs_sha256((), (), Dataset(), UNKNOWN, ())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sections"),
+    [
+        ({"margin_mm": 12}, {}),
+        ({"cut_off": 0.4}, {}),
+        ({"aggregate": "median"}, {}),
+        ({}, {"biomarkers": {"pet_ct_egfr": {"stored_roi_is": "box"}}}),
+        ({}, {"inference": {"registration": "always"}}),
+    ],
+)
+def test_what_changes_what_the_network_sees_is_another_preprocessing(
+    recipe: dict[str, Any], sections: dict[str, Any]
+) -> None:
+    root = {"storage": {"root": "store"}}
+    plain = preprocessing_sha256(Preprocessing(), settings.load(None, root))
+    assert preprocessing_sha256(Preprocessing(**recipe), settings.load(None, {**root, **sections})) != plain
+    other = settings.load(None, {**root, "reporting": {"pages": False}})
+    assert preprocessing_sha256(Preprocessing(), other) == plain

@@ -258,7 +258,7 @@ WARNED: dict[str, Case] = {
     "OUTSIDE_TRAINING_DOMAIN": Case(lambda _: None),  # the builders' lungs are too small for a chest
 }
 # What the small study cannot give: a chest to propose in or to register, and a node that fetches.
-TOLD_ELSEWHERE = {"REGISTRATION_ESTIMATED", "ROI_PROPOSED", "ROI_AMBIGUOUS", "SERIES_FETCHED"}
+TOLD_ELSEWHERE = {"REGISTRATION_ESTIMATED", "ROI_PROPOSED", "ROI_AMBIGUOUS", "SERIES_FETCHED", "PRIORS_LEFT_OUT"}
 
 
 def test_every_warning_has_its_case() -> None:

@@ -211,6 +211,7 @@ def test_evidence_lies_beside_the_findings(bench: Bench) -> None:
         {"configuration_sha256": "x"},
         {"product_version": "x"},
         {"model": replace(SCORED.model, sha256="x")},  # type: ignore[type-var]  # it has one
+        {"model": replace(SCORED.model, preprocessing_sha256="x")},  # type: ignore[type-var]  # it has one
         {"companion_model": SCORED.model},
     ],
     ids=lambda change: next(iter(change)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
 from listener.retrieve.association import FIND, GET, MOVE
-from listener.retrieve.source import CLASSES, REPORT_CLASS
+from listener.retrieve.source import CLASSES, OWN_CLASSES
 from tests.listener.requester import free_port
 
 AE_TITLE = "ARCHIVE"
@@ -106,13 +107,13 @@ def _match(keys: Dataset, study_instance_uid: str, **values: Any) -> Dataset:
 
 
 @contextmanager
-def serving(archive: Archive) -> Iterator[Archive]:
-    """Take associations at the archive's port until the block ends."""
+def serving(archive: Archive, tls: ssl.SSLContext | None = None) -> Iterator[Archive]:
+    """Take associations at the archive's port, plain or by TLS, until the block ends."""
     ae = AE(AE_TITLE)
     ae.maximum_pdu_size = 0
     for model in archive.models:
         ae.add_supported_context(model)
-    for sop_class in (REPORT_CLASS, *(uid for classes in CLASSES.values() for uid in classes)):
+    for sop_class in (*OWN_CLASSES, *(uid for classes in CLASSES.values() for uid in classes)):
         ae.add_supported_context(sop_class, list(AllTransferSyntaxes), scu_role=False, scp_role=True)
         ae.add_requested_context(sop_class)  # for C-MOVE, whose sub-operations have an association of their own
     handlers = [
@@ -120,7 +121,7 @@ def serving(archive: Archive) -> Iterator[Archive]:
         (evt.EVT_C_GET, archive.on_get),
         (evt.EVT_C_MOVE, archive.on_move),
     ]
-    server = ae.start_server(("127.0.0.1", archive.port), block=False, evt_handlers=handlers)
+    server = ae.start_server(("127.0.0.1", archive.port), block=False, evt_handlers=handlers, ssl_context=tls)
     try:
         yield archive
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,15 @@ from inference.roi.proposal_rules import GRID_MM
 from reporting import wording
 from reporting.printed_scores import EgfrStatus, egfr_status
 from reporting.report_text import COLUMNS, report_text
-from tests.reporting.report_cases import VARIANTS, demonstration, lesion_finding, refused, scored, scored_findings
+from tests.reporting.report_cases import (
+    MODEL,
+    VARIANTS,
+    demonstration,
+    lesion_finding,
+    refused,
+    scored,
+    scored_findings,
+)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -141,16 +150,35 @@ def test_a_proposal_names_the_grid_on_which_its_threshold_was_found() -> None:
     assert f"on the {GRID_MM:g} mm search grid" in wording.roi_sentence(lesion_finding())
 
 
+KNOWN = replace(MODEL, preprocessing_sha256="ef" * 32)
+SAME = PriorFinding("2025-01-31", 0.49996, None, "ledger", False, "egfr-test 1.2.0", KNOWN.sha256, 0.5, "ef" * 32)
+
+
 def test_earlier_scores_are_a_time_line_that_claims_nothing() -> None:
-    model = scored_findings().model
-    assert model is not None
-    same = PriorFinding("2025-01-31", 0.49996, None, "ledger", False, "egfr 1.0.0", model.sha256, 0.5)
-    other = replace(same, study_date="2025-06-01", egfr_dls=0.6, model="other 2.0.0", model_sha256="00" * 32)
-    sentences = wording.prior_sentences(scored_findings(priors=(same, other)))
+    other = replace(SAME, study_date="2025-06-01", egfr_dls=0.6, model="other 2.0.0", model_sha256="00" * 32)
+    found = scored_findings(model=KNOWN, priors=(SAME, other))
+    sentences = wording.prior_sentences(found)
     assert sentences == (
-        "Earlier EGFR-DLS: 2025-01-31 0.4999 (egfr 1.0.0); "
-        "2025-06-01 0.6000 (another network, not comparable: other 2.0.0).",
+        "Earlier EGFR-DLS: 2025-01-31 0.4999 (egfr-test 1.2.0); "
+        "2025-06-01 0.6000 (other 2.0.0; not comparable: other network, version, weights).",
         "A change of EGFR-DLS between two studies has no validated meaning.",
     )
-    assert set(sentences) <= set(wording.limitations(scored_findings(priors=(same, other))))
+    assert set(sentences) <= set(wording.limitations(found))
     assert wording.prior_sentences(scored_findings()) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"model": "egfr-best 1.2.0"}, "network"),
+        ({"model": "egfr-test 1.2.1"}, "version"),
+        ({"model_sha256": "00" * 32}, "weights"),
+        ({"preprocessing_sha256": "00" * 32}, "preprocessing"),
+        ({"preprocessing_sha256": ""}, "preprocessing"),
+        ({"cut_off": 0.4}, "cut-off"),
+    ],
+)
+def test_what_was_made_otherwise_is_never_shown_as_comparable(change: dict[str, Any], what: str) -> None:
+    prior = replace(SAME, egfr_dls=0.3, **change)
+    (line, _) = wording.prior_sentences(scored_findings(model=KNOWN, priors=(prior,)))
+    assert line == f"Earlier EGFR-DLS: 2025-01-31 0.3000 ({prior.model}; not comparable: other {what})."

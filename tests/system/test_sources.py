@@ -118,6 +118,7 @@ def test_a_node_with_an_empty_ledger_finds_the_patients_earlier_result_in_pacs(
             "source": "archive",
             "demonstration": False,
             "model": "tiny-egfr 1.0.0",
+            "comparable": True,
         }
     ]
     (report,) = (dcmread(BytesIO(orthanc.file(i))) for i in orthanc.instances(study_uid(4), "SR"))

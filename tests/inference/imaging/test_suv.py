@@ -716,16 +716,39 @@ def test_a_mapping_that_fits_some_of_its_slices_warns() -> None:
     assert "differ by" in warning.message
 
 
+def rwv_mapping(unit: str, image: Dataset) -> Dataset:
+    """Return a Real World Value Mapping of slope 0.5 for an image."""
+    mapping = builders.base_dataset(RealWorldValueMappingStorage, "RWV", "1.2.3.8", "1.2.3")
+    group, value, reference = Dataset(), Dataset(), Dataset()
+    reference.ReferencedSOPInstanceUID = image.SOPInstanceUID
+    value.RealWorldValueSlope, value.MeasurementUnitsCodeSequence = 0.5, code(unit, "UCUM")
+    group.ReferencedImageSequence, group.RealWorldValueMappingSequence = [reference], [value]
+    mapping.ReferencedImageRealWorldValueMappingSequence = [group]
+    return mapping
+
+
 @pytest.mark.parametrize(("unit", "taken"), [("{SUVbw}g/ml", True), ("g/ml{SUVbw}", True), ("{SUVlbm}g/ml", False)])
 def test_only_mappings_in_suvbw_are_compared(unit: str, taken: bool) -> None:
-    mapping, group, value, image = Dataset(), Dataset(), Dataset(), Dataset()
-    image.ReferencedSOPInstanceUID = "1.2.3.1"
-    value.RealWorldValueSlope, value.MeasurementUnitsCodeSequence = 0.5, code(unit, "UCUM")
-    group.ReferencedImageSequence, group.RealWorldValueMappingSequence = [image], [value]
-    mapping.SOPClassUID, mapping.SOPInstanceUID = RealWorldValueMappingStorage, "1.2.3"
-    mapping.ReferencedImageRealWorldValueMappingSequence = [group]
-    expected = (RwvClaim(0.5, frozenset({"1.2.3.1"}), "1.2.3"),)
-    assert rwv_claims([mapping]) == (expected if taken else ())
+    image = builders.pet_slices()[0]
+    expected = (RwvClaim(0.5, frozenset({image.SOPInstanceUID}), "1.2.3"),)
+    assert rwv_claims([rwv_mapping(unit, image)], image) == (expected if taken else ())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "taken"),
+    [
+        ({}, True),
+        ({"PatientID": ""}, True),  # says of nobody that it is his
+        ({"PatientID": "SOMEBODY ELSE"}, False),
+        ({"StudyInstanceUID": "1.2.3.9"}, False),
+    ],
+)
+def test_a_mapping_of_another_patient_or_study_claims_nothing(attributes: dict[str, str], taken: bool) -> None:
+    image = builders.pet_slices()[0]
+    mapping = rwv_mapping("{SUVbw}g/ml", image)
+    for keyword, changed in attributes.items():
+        setattr(mapping, keyword, changed)
+    assert bool(rwv_claims([mapping], image)) is taken
 
 
 # --- contracts --------------------------------------------------------------------------------------------------------
@@ -906,7 +929,8 @@ def lung_pet(shared_data: Path) -> SeriesImages:
 def test_lung_study_has_the_factor_of_its_mappings_and_three_warnings(
     shared_data: Path, lung_pet: SeriesImages
 ) -> None:
-    claims = rwv_claims(dcmread(f) for f in (shared_data / "petct_lung_acrin042").glob("RWV*/*.dcm"))
+    mappings = (dcmread(f) for f in (shared_data / "petct_lung_acrin042").glob("RWV*/*.dcm"))
+    claims = rwv_claims(mappings, lung_pet.datasets[0])
     scale = suv_scale(pet_slices(lung_pet), rwv=claims)
     assert scale.factor == pytest.approx(0.00042111007, rel=1e-8)
     ours = frozenset(scale.factors)

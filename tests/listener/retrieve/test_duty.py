@@ -13,13 +13,16 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from egfr_dls.ledger import retrievals, studies
-from egfr_dls.ledger.retrievals import FetchedSeries
+from egfr_dls.ledger.retrievals import DueRetrieval, FetchedSeries, RetrievalState
+from egfr_dls.listed_report import NotFetched, why_not_fetched
 from egfr_dls.settings_sections import Source
 from egfr_dls.study import StudyState
 from egfr_dls.uids import series_uid
 from listener.retrieve.association import FIND, GET, MOVE
+from listener.retrieve.source import OWN_CLASSES
 from tests.builders import (
     CT_SERIES_UID,
     PET_SERIES_UID,
@@ -199,9 +202,10 @@ def test_a_source_that_is_down_costs_a_whole_study_one_attempt_only(tmp_path: Pa
     with asking(tmp_path, source(free_port())) as node:
         node.send(petct_study())
         complete(node)
-        assert len(node.logged("source_failed")) == 1
+        assert [event["attempts"] for event in node.logged("source_failed")] == [1]
         with node.store.ledger.read() as tx:
-            assert not retrievals.is_due(tx, time.time() + 1e6)
+            (asked,) = retrievals.of_study(tx, STUDY_UID)  # a complete study is never due, whatever stands here
+        assert (asked.state, asked.attempts) == (RetrievalState.FAILED, 1)
 
 
 def test_a_region_that_comes_in_part_makes_a_whole_study_no_interrupted_one(tmp_path: Path) -> None:
@@ -346,6 +350,16 @@ def test_a_stop_breaks_off_and_the_next_start_asks_again(tmp_path: Path) -> None
             assert [series.modality for series in fetched(node)] == ["CT"]
 
 
+def test_instances_of_another_patient_are_not_taken(tmp_path: Path) -> None:
+    """Under the UIDs of the study, as PET and CT are compared before they are scored."""
+    others = ct_slices(PatientID="SOMEBODY ELSE")
+    with serving(Archive([*pet_slices(), *others])) as archive, asking(tmp_path, source(archive.port)) as node:
+        node.send(pet_slices())
+        assert said(node, "source_failed")["reason"].startswith("RETRIEVE_STATUS_")
+        assert {ds.SOPInstanceUID for ds in pet_slices()} == set(node.spooled())
+        assert len(node.logged("instance_not_asked_for")) == len(others)
+
+
 # -- earlier reports of the patient
 
 
@@ -391,6 +405,86 @@ def test_a_patient_id_with_a_wild_card_is_not_asked_for(tmp_path: Path) -> None:
         node.send(study)
         complete(node)
         assert [keys.get("PatientID", "") for keys in archive.queries if keys.QueryRetrieveLevel == "STUDY"] == [""]
+
+
+def test_a_report_that_is_not_given_is_noted_and_the_others_are_kept(tmp_path: Path) -> None:
+    class Torn(Archive):
+        def _retrieved(self, event: Any) -> Iterator[Any]:
+            if event.identifier.StudyInstanceUID == "1.2.77.2":
+                yield 1
+                yield 0xA702, None
+                return
+            yield from super()._retrieved(event)
+
+    reports = [report_of(f"1.2.77.{n}", 1, date=f"2024010{n}") for n in (1, 2, 3)]
+    with serving(Torn([*petct_study(), *reports])) as archive, asking(tmp_path, source(archive.port)) as node:
+        node.send(petct_study())
+        complete(node)
+        assert said(node, "source_asked")["count"] == 0
+        with node.store.ledger.read() as tx:
+            contents = [node.store.objects.get(sha256) for _, sha256 in retrievals.reports(tx, STUDY_UID)]
+        noted = [why for content in contents if (why := why_not_fetched(content)) is not None]
+        assert (len(contents), noted) == (3, [NotFetched("1.2.77.2", "RETRIEVE_STATUS_A702")])
+        (left_out,) = node.logged("prior_left_out")
+        assert (left_out["source"], left_out["reason"]) == ("pacs", "RETRIEVE_STATUS_A702")
+        assert not any("1.2.77" in str(value) for value in left_out.values())
+
+
+def test_a_report_that_comes_later_takes_the_place_of_the_note(tmp_path: Path) -> None:
+    study = DueRetrieval(STUDY_UID, "key", "pacs", 1)
+    with asking(tmp_path, source(1)) as node:
+        node.send(ct_slices())
+        until(lambda: node.state(STUDY_UID) is StudyState.NOT_APPLICABLE, "known")
+        with node.store.ledger.begin() as tx:
+            retrievals.keep_reports(tx, study, {"1": "note"}, came=False)
+            retrievals.keep_reports(tx, study, {"1": "report"}, came=True)
+            retrievals.keep_reports(tx, study, {"1": "another note"}, came=False)
+            assert retrievals.reports(tx, STUDY_UID) == [("pacs", "report")]
+
+
+@pytest.mark.parametrize("sop_class", OWN_CLASSES[:3])
+def test_reports_come_in_whatever_class_their_destination_took(tmp_path: Path, sop_class: str) -> None:
+    report = report_of("1.2.77.1", 1)
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = sop_class
+    with serving(Archive([*petct_study(), report])) as archive, asking(tmp_path, source(archive.port)) as node:
+        node.send(petct_study())
+        complete(node)
+        assert kept(node) == [report.SOPInstanceUID]
+
+
+def note_of(study: str, *rejected: str) -> Dataset:
+    """Return what stands for a rejection note of ours that names these reports."""
+    note = report_of(study, 7)
+    note.SOPClassUID = note.file_meta.MediaStorageSOPClassUID = KeyObjectSelectionDocumentStorage
+    note.SeriesInstanceUID = series_uid(study, "pet_ct_egfr", "rejection", demonstration=False)
+    references = [Dataset() for _ in rejected]
+    for item, uid in zip(references, rejected, strict=True):
+        item.ReferencedSOPInstanceUID = uid
+    series, evidence = Dataset(), Dataset()
+    series.ReferencedSOPSequence, evidence.ReferencedSeriesSequence = references, [series]
+    note.Modality, note.CurrentRequestedProcedureEvidenceSequence = "KO", [evidence]
+    return note
+
+
+def test_a_withdrawn_report_is_not_kept(tmp_path: Path) -> None:
+    first, second, gone = (report_of(study, n) for study, n in (("1.2.77.1", 1), ("1.2.77.1", 2), ("1.2.77.2", 1)))
+    notes = [note_of("1.2.77.1", second.SOPInstanceUID), note_of("1.2.77.2", gone.SOPInstanceUID)]
+    holds = [*petct_study(), first, second, gone, *notes]
+    with serving(Archive(holds)) as archive, asking(tmp_path, source(archive.port)) as node:
+        node.send(petct_study())
+        complete(node)
+        assert kept(node) == [first.SOPInstanceUID]  # and no note
+        assert node.logged("prior_left_out") == []
+
+
+def test_a_note_that_cannot_be_read_leaves_its_study_out(tmp_path: Path) -> None:
+    broken = note_of("1.2.77.1")
+    del broken.CurrentRequestedProcedureEvidenceSequence
+    holds = [*petct_study(), report_of("1.2.77.1", 1), broken, report_of("1.2.77.2", 1)]
+    with serving(Archive(holds)) as archive, asking(tmp_path, source(archive.port)) as node:
+        node.send(petct_study())
+        complete(node)
+        assert [event["reason"] for event in node.logged("prior_left_out")] == ["NOTE_UNREADABLE"]
 
 
 def test_a_source_without_c_get_gives_no_reports(tmp_path: Path) -> None:

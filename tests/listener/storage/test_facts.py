@@ -35,7 +35,8 @@ def test_the_facts_are_those_of_the_data_set() -> None:
     facts = read_facts(raw_data_set(ds), command_of(ds))
     assert (facts.sop_class_uid, facts.sop_instance_uid) == (CT, ds.SOPInstanceUID)
     assert (facts.study_instance_uid, facts.series_instance_uid) == (STUDY_UID, CT_SERIES_UID)
-    assert facts.modality == "CT"
+    assert (facts.modality, facts.patient_id) == ("CT", ds.PatientID)
+    assert ds.PatientID not in repr(facts)
 
 
 @pytest.mark.parametrize(("modality", "kept"), [(None, ""), ("", ""), ("CT\\PT", ""), ("../../x", ""), ("PT ", "PT")])
