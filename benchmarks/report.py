@@ -20,7 +20,7 @@ import numpy as np
 
 from egfr_dls.evidence import EvidenceImages, LesionEvidence
 from egfr_dls.findings import SliceFinding
-from reporting.build import ReportObject, build_objects, prepare, to_bytes
+from reporting.build import ReportObject, prepare, to_bytes
 from reporting.pages import page_images
 from reporting.refusal_sr import refusal_report
 from reporting.seg import segmentation
@@ -83,7 +83,7 @@ def _evidence(slices: int) -> LesionEvidence:
 
 
 def _built(case: Case) -> tuple[ReportObject, ...]:
-    return tuple(build_objects(case.findings, case.evidence, case.sources, NOW, case.revision, case.options))
+    return tuple(case.build_all())
 
 
 def _parts(case: Case) -> dict[str, Callable[[], Any]]:

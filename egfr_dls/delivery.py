@@ -21,9 +21,11 @@ class DeliveryState(StrEnum):
     NOT_ACCEPTED = "not_accepted"  # an optional object whose SOP class the destination does not take
     PARKED = "parked"  # permanent answer: needs a person
     DEAD = "dead"  # tried for a day, and the last try failed too
+    WITHDRAWN = "withdrawn"  # its result was withdrawn before the destination said that it has it: it never goes
 
 
-_ANSWERED = frozenset({DeliveryState.PARKED, DeliveryState.NOT_ACCEPTED, DeliveryState.DEAD})
+_ANSWERED = frozenset({DeliveryState.PARKED, DeliveryState.NOT_ACCEPTED, DeliveryState.DEAD, DeliveryState.WITHDRAWN})
+_AGAIN = frozenset({DeliveryState.QUEUED})  # a person says that the destination has lost it
 
 TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.QUEUED: _ANSWERED | {DeliveryState.SENT},
@@ -32,22 +34,25 @@ TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
         {
             DeliveryState.COMMITTED,
             DeliveryState.VERIFIED,
-            DeliveryState.QUEUED,  # the destination says that it is not there
+            DeliveryState.QUEUED,  # the destination, or a person, says that it is not there
             DeliveryState.PARKED,
+            DeliveryState.WITHDRAWN,  # withdrawn, and not there after all
         }
     ),
-    DeliveryState.COMMITTED: frozenset(),
-    DeliveryState.VERIFIED: frozenset(),
+    DeliveryState.COMMITTED: _AGAIN,
+    DeliveryState.VERIFIED: _AGAIN,
     DeliveryState.NOT_ACCEPTED: frozenset(),
-    DeliveryState.PARKED: frozenset({DeliveryState.QUEUED}),
-    DeliveryState.DEAD: frozenset({DeliveryState.QUEUED}),
+    DeliveryState.PARKED: frozenset({DeliveryState.QUEUED, DeliveryState.WITHDRAWN}),
+    DeliveryState.DEAD: frozenset({DeliveryState.QUEUED, DeliveryState.WITHDRAWN}),
+    DeliveryState.WITHDRAWN: frozenset(),
 }
 
 WAITING = (DeliveryState.QUEUED, DeliveryState.SENT)
 THERE = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.VERIFIED)
 STUCK = (DeliveryState.PARKED, DeliveryState.DEAD)  # need a person
-# Of a SEG: its report may follow.
+# Of a SEG: its report may follow; of a report: its PDF may.
 PASSED = (*THERE, DeliveryState.NOT_ACCEPTED)
+OVER = (*PASSED, DeliveryState.WITHDRAWN)  # nothing more is to be sent
 
 # Why the deliveries of a demonstration network's results wait at a destination outside this machine.
 DEMONSTRATION = "DEMONSTRATION_NOT_ALLOWED"  # [inference] allow_demonstration_models

@@ -69,6 +69,20 @@ class StudyReleasedError(EgfrDlsError):
     kind = "refused"
 
 
+class ActionRefusedError(EgfrDlsError):
+    """Do something else first: the study is as it is, and what the operator asks for cannot be done with it.
+
+    ``code`` names the reason for scripts.
+    """
+
+    exit_code = ExitCode.REFUSED
+    kind = "refused"
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class TemporaryFailureError(EgfrDlsError):
     """May go away by itself (peer, spool, engine, database): the stage tries again with back-off."""
 

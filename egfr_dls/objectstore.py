@@ -38,6 +38,13 @@ class ObjectStore:
         except OSError as error:
             raise TemporaryFailureError(f"object store, {digest}: {error.strerror}") from error
 
+    def holds(self, digest: str) -> bool:
+        """Whether what ``put`` kept under this digest is there, every byte."""
+        try:
+            return hashlib.sha256(self.path(digest).read_bytes()).hexdigest() == digest
+        except OSError:
+            return False
+
     def path(self, digest: str) -> Path:
         """Return the file that ``put`` made."""
         return self._folder / digest

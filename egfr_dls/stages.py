@@ -53,6 +53,15 @@ def inference_handler(
     return handler
 
 
+def findings_again(
+    settings: Settings, store: Store, study_instance_uid: str, biomarker: str, forced: str | None
+) -> StudyFindings:
+    """Analyse a study of the store once more, as a job would, and enter no result."""
+    handler = _attribute("inference.stage", "InferenceHandler")(settings, store, on_duty=False)
+    found: StudyFindings = handler.findings_again(study_instance_uid, biomarker, forced)
+    return found
+
+
 def report_handler(settings: Settings, store: Store) -> Handler:
     """Return what builds one report a job."""
     handler: Handler = _attribute("reporting.stage", "ReportHandler")(settings, store)

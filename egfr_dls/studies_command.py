@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +14,15 @@ from rich.table import Table
 from sqlalchemy import Row
 
 from egfr_dls import biomarkers, settings, spool_document, study_document
-from egfr_dls.errors import ConfigurationError, StudyReleasedError, UsageError
+from egfr_dls.errors import StudyReleasedError, UsageError
 from egfr_dls.findings import StudyFindings
-from egfr_dls.ledger import Ledger, Tx, completion, deliveries, instances, jobs, results
+from egfr_dls.ledger import Tx, completion, deliveries, instances, jobs, results, withdrawals
 from egfr_dls.ledger import studies as rows
 from egfr_dls.store import open_spool
 from egfr_dls.study import Priority, StudyState
+from egfr_dls.study_action import Done, act, config_option, json_option, ledger_of, utc
 
 LIST_SCHEMA = "egfr-dls-studies/1"
-config_option = click.option(
-    "--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file; else EGFR_DLS_CONFIG names it."
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @click.group()
@@ -46,7 +40,7 @@ def studies() -> None:
 def list_studies(config: Path | None, as_json: bool, state: str | None, list_instances: bool) -> None:
     """List the studies, newest first, and the destinations that are parked."""
     loaded = settings.load(config)
-    with _ledger(config) as ledger:
+    with ledger_of(config) as ledger:
         with ledger.read() as tx:
             if list_instances:
                 uids = instances.all_sop_instance_uids(tx)
@@ -55,7 +49,9 @@ def list_studies(config: Path | None, as_json: bool, state: str | None, list_ins
                     nl=bool(uids),
                 )
                 return
-            found = [study_document.summary(row) for row in rows.listed(tx, StudyState(state) if state else None)]
+            withdrawn = withdrawals.standing(tx)
+            chosen = rows.listed(tx, StudyState(state) if state else None)
+            found = [study_document.summary(row, withdrawn) for row in chosen]
             destinations = study_document.destinations(tx)
         spool = spool_document.state(ledger, open_spool(loaded), time.time())
     if as_json:
@@ -69,7 +65,8 @@ def list_studies(config: Path | None, as_json: bool, state: str | None, list_ins
 def _print_list(found: list[dict[str, Any]], destinations: list[dict[str, Any]], console: Console) -> None:
     table = Table("study_key", "state", "why", "instances", "last instance (UTC)", "held")
     for item in found:
-        why = item["refusal_code"] or item["failure"] or ("released" if item["released_at"] else "")
+        withdrawn = "withdrawn" if item["withdrawn_at"] else ""
+        why = withdrawn or item["refusal_code"] or item["failure"] or ("released" if item["released_at"] else "")
         table.add_row(
             item["study_key"],
             item["state"],
@@ -88,7 +85,7 @@ def _print_list(found: list[dict[str, Any]], destinations: list[dict[str, Any]],
 @json_option
 def show(study: str, config: Path | None, as_json: bool) -> None:
     """Show a study: series, findings, jobs, objects and where each object stands at each destination."""
-    with _ledger(config) as ledger, ledger.read() as tx:
+    with ledger_of(config) as ledger, ledger.read() as tx:
         document = study_document.whole(tx, study)
     if as_json:
         click.echo(json.dumps(document))
@@ -118,7 +115,7 @@ def retry(study: str | None, every: bool, config: Path | None) -> None:
     if study is not None:
         _act(config, study, "retry", effect)
         return
-    with _ledger(config) as ledger, ledger.read() as tx:
+    with ledger_of(config) as ledger, ledger.read() as tx:
         failed = [row.study_instance_uid for row in rows.listed(tx, StudyState.FAILED)]
         wanted = dict.fromkeys([*failed, *deliveries.stuck_studies(tx, demonstrations=allowed)])
     for uid in wanted:
@@ -201,14 +198,12 @@ def _held(tx: Tx, uid: str, *, held: bool) -> str:
 
 
 def _act(config: Path | None, study: str, action: str, effect: Callable[[Tx, str, float], str]) -> None:
-    now = time.time()
-    with _ledger(config) as ledger, ledger.begin() as tx:
-        row = rows.find(tx, study)
+    def whole(tx: Tx, row: Row[Any], now: float) -> Done:
         if action in _NEEDS_INSTANCES:
             _require_instances(tx, row)
-        done = effect(tx, row.study_instance_uid, now)
-        rows.record_action(tx, getpass.getuser(), action, row.study_instance_uid, done, now)
-    click.echo(f"{row.study_key}: {done}")
+        return Done(effect(tx, row.study_instance_uid, now))
+
+    act(config, study, action, whole)
 
 
 _NEEDS_INSTANCES = ("retry", "force")
@@ -218,21 +213,6 @@ def _require_instances(tx: Tx, row: Row[Any]) -> None:
     """Refuse to work on a study of which nothing is here."""
     at = rows.released_at(tx, row.study_instance_uid)
     if at is not None and not instances.count(tx, row.study_instance_uid):
-        day = datetime.fromtimestamp(at, UTC).date()
         raise StudyReleasedError(
-            f"{row.study_key}: its instances were given up by retention on {day} ([storage] retention_days); send the study again"
+            f"{row.study_key}: its instances were given up by retention on {utc(at)[:10]} ([storage] retention_days); send the study again"
         )
-
-
-@contextmanager
-def _ledger(config: Path | None) -> Iterator[Ledger]:
-    loaded = settings.load(config)
-    if not loaded.storage.root.is_dir():
-        raise ConfigurationError(
-            f"storage.root {loaded.storage.root} is not there; needed: that of the running service"
-        )
-    ledger = Ledger(loaded.ledger_url)
-    try:
-        yield ledger
-    finally:
-        ledger.close()

@@ -82,6 +82,16 @@ class RoiSource(StrEnum):
     PROPOSED = "proposed"
 
 
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A person's word that a proposed region is the lesion; ``at`` in ISO 8601, UTC."""
+
+    tracking_uid: str
+    label: str
+    by: str
+    at: str
+
+
 class Pathway(StrEnum):
     """The suggested treatment pathway (Mu et al. 2020, guideline of Fig. 4h as its text describes it)."""
 

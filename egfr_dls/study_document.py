@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,15 +11,16 @@ from rich.table import Table
 from sqlalchemy import Row
 
 from egfr_dls.findings import StudyFindings, result_document
-from egfr_dls.ledger import Tx, deliveries, results, retrievals, studies
+from egfr_dls.ledger import Tx, deliveries, results, retrievals, studies, withdrawals
 from egfr_dls.ledger.destinations import parked_reasons
+from egfr_dls.ledger.withdrawals import Withdrawal
 from egfr_dls.study import Priority
 
 SHOW_SCHEMA = "egfr-dls-study/1"
 
 
-def summary(row: Row[Any]) -> dict[str, Any]:
-    """Return one study as `studies list --json` shows it."""
+def summary(row: Row[Any], withdrawn: Mapping[str, float]) -> dict[str, Any]:
+    """Return one study as `studies list --json` shows it; ``withdrawn``: since when which studies' results are."""
     return {
         "study_key": row.study_key,
         "study_instance_uid": row.study_instance_uid,
@@ -33,6 +35,7 @@ def summary(row: Row[Any]) -> dict[str, Any]:
         "last_instance_at": _utc(row.last_instance_at),
         "state_since": _utc(row.state_since),
         "released_at": None if row.released_at is None else _utc(row.released_at),
+        "withdrawn_at": _utc(withdrawn[row.study_instance_uid]) if row.study_instance_uid in withdrawn else None,
     }
 
 
@@ -42,15 +45,18 @@ def whole(tx: Tx, name: str) -> dict[str, Any]:
     uid = found.study_instance_uid
     row = next(r for r in studies.listed(tx) if r.study_instance_uid == uid)
     newest = results.newest(tx, uid)
+    made = None if newest is None else withdrawals.of_findings(tx, uid, newest.id)
     return {
         "schema": SHOW_SCHEMA,
-        **summary(row),
+        **summary(row, withdrawals.standing(tx)),
         "series": [
             {"series_instance_uid": s.series_instance_uid, "modality": s.modality, "instances": s.instances}
             for s in studies.series_of(tx, uid)
         ],
         "findings": None if newest is None else _findings(newest),
         "revision": None if newest is None else newest.revision,
+        "withdrawal": None if made is None else _withdrawal(made),
+        "notice": _notice(results.notice(tx, uid)),
         "sources": [
             {"source": r.source, "state": r.state, "attempts": r.attempts, "reason": r.reason or None}
             for r in retrievals.of_study(tx, uid)
@@ -74,6 +80,10 @@ def whole(tx: Tx, name: str) -> dict[str, Any]:
         ],
         "destinations": destinations(tx, uid),
     }
+
+
+def _withdrawal(made: Withdrawal) -> dict[str, Any]:
+    return {"at": _utc(made.at), "by": made.withdrawn_by, "title": made.title, "reason": made.reason}
 
 
 def destinations(tx: Tx, study_instance_uid: str | None = None) -> list[dict[str, Any]]:
@@ -105,11 +115,15 @@ def render(document: dict[str, Any], console: Console) -> None:
             f"its instances were given up by retention on {document['released_at'][:10]}; findings, objects and deliveries "
             "are kept; to analyse it again, send it again",
         )
+    if (made := document["withdrawal"]) is not None:
+        _say(console, f"WITHDRAWN on {made['at'][:19]} by {made['by']} ({made['title']}): {made['reason']}")
     if document["conflict"]:
         _say(console, "CONFLICT: one SOP Instance UID came with two contents; the first one counts, both are kept")
     found = document["findings"]
     if found is not None:
         _render_findings(found, console)
+    if (notice := document["notice"]) is not None:
+        _say(console, f"since then: {notice['code']}: {notice['message']}")
     for title, items, columns in (
         ("sources", document["sources"], ("source", "state", "attempts", "reason")),
         ("jobs", document["jobs"], ("kind", "state", "attempts", "error_class")),
@@ -147,6 +161,12 @@ def _say(console: Console, text: str) -> None:
 
 def _findings(row: Row[Any]) -> dict[str, Any]:
     return result_document(StudyFindings.from_json(row.document), _utc(row.content_at), ())
+
+
+def _notice(row: Row[Any] | None) -> dict[str, str] | None:
+    """Return what was told since the result, which stands: a refusal of what came too late for it."""
+    refusal = None if row is None else StudyFindings.from_json(row.document).refusal
+    return None if refusal is None else {"code": refusal.code, "message": refusal.message}
 
 
 def _utc(at: float) -> str:

@@ -6,7 +6,6 @@ import io
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from highdicom import SOPClass
 from pydicom import Dataset, dcmwrite
@@ -15,14 +14,13 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import StudyFindings
 from reporting.activation_map import activation_map
-from reporting.context import ReportContext, ReportOptions, Revision
+from reporting.context import ReportContext
 from reporting.page_content import Line, Page, Tone
 from reporting.page_drawing import draw
 from reporting.pages import frames, page_images, single_pages
 from reporting.pdf import encapsulated_pdf
 from reporting.refusal_sr import refusal_report
 from reporting.seg import segmentation
-from reporting.source_header import SourceImages
 from reporting.sr import score_report
 from reporting.variants import Variant
 
@@ -38,29 +36,6 @@ class ReportObject:
     sop_class_uid: str
     sop_instance_uid: str
     variants: tuple[Variant, ...] = ()
-
-
-def build_objects(
-    findings: StudyFindings,
-    evidence: EvidenceImages,
-    sources: SourceImages,
-    content_datetime: datetime,
-    revision: Revision,
-    options: ReportOptions,
-) -> Iterator[ReportObject]:
-    """Yield the objects of one report in the order in which they are sent: SEG, structured reports, pages, maps, PDF.
-
-    Parameters
-    ----------
-    sources
-        headers of at least ``required_headers(findings, evidence)``
-    content_datetime
-        analysis time, as written into the objects (local time of the study)
-    """
-    context = ReportContext(findings, evidence, sources, content_datetime, revision, options)
-    first = build_reports(context)
-    yield from first
-    yield from build_pictures(context, first)
 
 
 def build_reports(context: ReportContext) -> list[ReportObject]:

@@ -40,6 +40,9 @@ class Revision:
         the report before; None for the first
     other_predecessors
         the same report in other SOP classes, where destinations of it took those
+    withdrawn_predecessor_uid
+        SOP Instance UID of the report before where it was withdrawn: no object names it, yet it is in the key, so that
+        findings which come back give a new object and not the withdrawn one again
     series_datetime
         by kind: when the FIRST object of that series was made; a kind without entry starts its series now. Archives
         expect constant series attributes.
@@ -49,6 +52,7 @@ class Revision:
     predecessor: Predecessor | None = None
     series_datetime: Mapping[str, datetime] = field(default_factory=dict)
     other_predecessors: tuple[Predecessor, ...] = ()
+    withdrawn_predecessor_uid: str | None = None
 
     def predecessor_of(self, sop_class_uid: str) -> Predecessor | None:
         """Return the report before that a destination of this class of report has, if it took that class then too."""
@@ -101,8 +105,9 @@ class ReportContext:
 
     @property
     def predecessor_uid(self) -> str | None:
-        """SOP Instance UID of the report before."""
-        return None if self.revision.predecessor is None else self.revision.predecessor.sop_instance_uid
+        """SOP Instance UID of the report before, withdrawn or not: it is in the key of every object."""
+        before = self.revision.predecessor
+        return self.revision.withdrawn_predecessor_uid if before is None else before.sop_instance_uid
 
     @property
     def scored(self) -> bool:

@@ -9,10 +9,8 @@ from contextlib import contextmanager
 
 from pydicom import Dataset
 
-from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import Ledger, proofs
 from egfr_dls.settings import Settings
-from egfr_dls.settings_sections import Destination
 from egfr_dls.store import Store
 from egfr_dls.telemetry import get_logger
 from reporting import commitment
@@ -39,18 +37,6 @@ def delivering(settings: Settings, store: Store, worker: str, stop: threading.Ev
         stop.set()
         for thread in threads:
             thread.join()
-
-
-def sender(settings: Settings, store: Store, destination: Destination, worker: str, clock: Clock) -> Sender:
-    """Return what sends to a destination."""
-    register = Register(settings, store, destination, worker, clock)
-    return Sender(register, transport(register))
-
-
-def prover(settings: Settings, store: Store, destination: Destination, worker: str, clock: Clock) -> Prover:
-    """Return what proves at a destination."""
-    register = Register(settings, store, destination, worker, clock)
-    return Prover(register, transport(register))
 
 
 def transport(register: Register) -> Transport:

@@ -23,6 +23,7 @@ class Outcome(Enum):
     STORED = "stored"
     RETRY = "retry"  # back-off, for a day
     PARK = "park"  # a person must look
+    OTHER_CLASS = "other_class"  # built as a class that was not tried, where there is one; else as PARK
     PARK_ALL = "park_all"  # a person must look at the destination: no object of it can fare better
 
 
@@ -44,7 +45,7 @@ EXACT: dict[int, Rule] = {
     StoreStatus.RESOURCE_LIMITATION: Rule(Outcome.RETRY, "RESOURCE_LIMITATION"),
     StoreStatus.PROCESSING_FAILURE: Rule(Outcome.RETRY, "PROCESSING_FAILURE", PROCESSING_FAILURE_TRIES),
     StoreStatus.INVALID_SOP_INSTANCE: Rule(Outcome.RETRY, "INVALID_OBJECT_INSTANCE", FEW_TRIES),
-    StoreStatus.SOP_CLASS_NOT_SUPPORTED: Rule(Outcome.PARK, "SOP_CLASS_NOT_SUPPORTED"),
+    StoreStatus.SOP_CLASS_NOT_SUPPORTED: Rule(Outcome.OTHER_CLASS, "SOP_CLASS_NOT_SUPPORTED"),
     StoreStatus.NOT_AUTHORISED: Rule(Outcome.PARK, "NOT_AUTHORISED"),
     StoreStatus.DUPLICATE_INVOCATION: Rule(Outcome.PARK, "PROTOCOL_FAULT_OF_OURS"),
     StoreStatus.UNRECOGNISED_OPERATION: Rule(Outcome.PARK, "PROTOCOL_FAULT_OF_OURS"),
@@ -53,7 +54,7 @@ EXACT: dict[int, Rule] = {
 # (mask, value) of the status classes of PS3.4 B.2.3, most specific first.
 _CLASSES: tuple[tuple[int, int, Rule], ...] = (
     (0xFF00, 0xA700, Rule(Outcome.RETRY, "OUT_OF_RESOURCES")),
-    (0xFF00, 0xA900, Rule(Outcome.PARK, "DATA_SET_DOES_NOT_MATCH_SOP_CLASS")),
+    (0xFF00, 0xA900, Rule(Outcome.OTHER_CLASS, "DATA_SET_DOES_NOT_MATCH_SOP_CLASS")),
     (0xF000, 0xA000, Rule(Outcome.RETRY, "REFUSED")),
     (0xF000, 0xB000, Rule(Outcome.STORED, "WARNING")),
     (0xF000, 0xC000, Rule(Outcome.RETRY, "CANNOT_UNDERSTAND", FEW_TRIES)),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from egfr_dls.delivery import NOT_PROVEN, PASSED, STUCK, DeliveryState
+from egfr_dls.delivery import NOT_PROVEN, OVER, STUCK, THERE, DeliveryState
 from egfr_dls.job_loop import Clock
-from egfr_dls.ledger import Tx, deliveries, destinations, proofs, studies
+from egfr_dls.ledger import Tx, deliveries, destinations, proofs, studies, withdrawals
 from egfr_dls.ledger.deliveries import DueDelivery
 from egfr_dls.ledger.proofs import DueProof
 from egfr_dls.settings import Settings
@@ -73,8 +73,10 @@ class Register:
             get_logger().error("report_held_back", study_key=due.study_key, destination=self.name, reason=reason)
 
     def prove(self, one: DueProof, to: DeliveryState, reason: str | None = None) -> None:
-        """Record what a proof came to; None leaves the reason of storing."""
+        """Record what a proof came to; None leaves the reason of storing. What is withdrawn is not sent again."""
         with self.store.ledger.begin() as tx:
+            if to not in THERE and withdrawals.is_withdrawn(tx, one.sop_instance_uid):
+                to = DeliveryState.WITHDRAWN
             attempts = proofs.settle(tx, one.sop_instance_uid, self.name, to, self.clock(), reason)
             if attempts is None:
                 return
@@ -110,7 +112,7 @@ class Register:
     def _follow(self, tx: Tx, one: DueDelivery | DueProof, to: DeliveryState) -> bool:
         """Move the study if that was what it waited for; return whether a report waits for what is stuck now."""
         required = [d.name for d in self.settings.destinations if d.required]
-        if to in PASSED and deliveries.report_arrived(tx, one.study_instance_uid, required):
+        if to in OVER and deliveries.report_arrived(tx, one.study_instance_uid, required):
             studies.move(tx, one.study_instance_uid, StudyState.DELIVERED, self.clock())
         return to in STUCK and deliveries.report_waits(tx, one.sop_instance_uid, self.name)
 

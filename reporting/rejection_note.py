@@ -1,7 +1,8 @@
 """The rejection note of a withdrawn result: a Key Object Selection that tells archive and viewers not to use its objects.
 
-TID 2010 under a title of CID 7010 that rejects (113001, 113037: IHE Imaging Object Change Management). Whether an
-archive hides what the note names is that archive's doing; the note itself is stored, listed and readable everywhere.
+TID 2010 under a title of CID 7010 that rejects (113001, 113037: IHE Imaging Object Change Management). 113038 (incorrect
+worklist entry) and 113039 (retention expired) say that the images are wrong or old, which a result cannot say of itself.
+Whether an archive hides what the note names is that archive's doing; the note itself is stored, listed and readable everywhere.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from egfr_dls.delivery import DeliveryState
 from egfr_dls.errors import TemporaryFailureError
-from egfr_dls.ledger import deliveries, destinations
+from egfr_dls.ledger import deliveries, destinations, withdrawals
 from egfr_dls.ledger.deliveries import DueDelivery
 from egfr_dls.telemetry import error_fields, get_logger
 from egfr_dls.uids import OBJECT_KINDS
@@ -25,7 +25,7 @@ from reporting.probing import PROBE_FIRST_SECONDS, Probing
 from reporting.register import Register
 from reporting.transport import Answered, SendingLine, Transport, Unreachable
 
-OPTIONAL_KINDS = frozenset(OBJECT_KINDS) - {"report"}
+OPTIONAL_KINDS = frozenset(OBJECT_KINDS) - {"report", "rejection"}
 
 
 class Sender:
@@ -78,7 +78,7 @@ class Sender:
         if accepted is None:
             return False
         with self._ledger.read() as tx:
-            if not acceptance.is_news(tx, destination, accepted, [d.sop_class_uid for d in due]):
+            if not acceptance.is_news(tx, destination, accepted, [d.sop_class_uid for d in due], self._clock()):
                 return False
         with self._ledger.begin() as tx:
             count = acceptance.adapt(tx, destination, accepted, self._clock())
@@ -131,13 +131,24 @@ class Sender:
             self._register.settle(
                 due, DeliveryState.STORED, status=status, reason=rule.reason, proof_due_at=proof_due_at
             )
-        elif rule.outcome is Outcome.PARK:
+        elif rule.outcome is Outcome.OTHER_CLASS and self._goes_as_another(line, due):
+            get_logger().warning("class_refused", study_key=due.study_key, destination=self._register.name, kind=due.kind,
+                                 status=None if status is None else f"{status:04X}", reason=rule.reason)  # fmt: skip
+        elif rule.outcome in (Outcome.PARK, Outcome.OTHER_CLASS):
             self._register.settle(due, DeliveryState.PARKED, status=status, reason=rule.reason)
         else:
             self._retry(due, answered)
         if rule.outcome is Outcome.PARK_ALL:
             self._register.park_destination(rule.reason)
             self._register.say_unreachable(Unreachable(rule.reason, parks=True), 1)
+
+    def _goes_as_another(self, line: SendingLine, due: DueDelivery) -> bool:
+        """Whether the report that the refused object belongs to is built anew, as a class that was not tried."""
+        destination = self._register.destination
+        with self._ledger.begin() as tx:
+            if withdrawals.is_withdrawn(tx, due.sop_instance_uid):
+                return False
+            return acceptance.refuse(tx, destination, due.sop_class_uid, line.accepted, self._clock()) > 0
 
     def _wants_proof(self, line: SendingLine) -> bool:
         """Whether the site insists on a proof, or the destination offers one."""

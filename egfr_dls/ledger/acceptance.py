@@ -10,7 +10,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.delivery import WAITING
 from egfr_dls.ledger.engine import Tx
-from egfr_dls.ledger.schema import acceptance, built_object, delivery
+from egfr_dls.ledger.schema import acceptance, built_object, delivery, refused_class
+
+REFUSED_SECONDS = 24 * 3600.0  # how long a refusal by status counts: then the class is tried again
 
 
 def known(tx: Tx, destination_name: str) -> frozenset[str] | None:
@@ -27,6 +29,27 @@ def record(tx: Tx, destination_name: str, accepted: Collection[str], now: float)
         .values(destination=destination_name, **values)
         .on_conflict_do_update(index_elements=["destination"], set_=values)
     )
+
+
+def refuse(tx: Tx, destination_name: str, sop_class_uid: str, now: float) -> None:
+    """Remember that a destination answers objects of a class with a refusal, though it accepts the class."""
+    row = upsert(refused_class).values(destination=destination_name, sop_class_uid=sop_class_uid, refused_at=now)
+    tx.execute(row.on_conflict_do_update(index_elements=["destination", "sop_class_uid"], set_={"refused_at": now}))
+
+
+def refused(tx: Tx, destination_name: str, now: float) -> frozenset[str]:
+    """Return the classes whose objects a destination refused lately."""
+    rows = tx.scalars(
+        select(refused_class.c.sop_class_uid).where(
+            refused_class.c.destination == destination_name, refused_class.c.refused_at > now - REFUSED_SECONDS
+        )
+    )
+    return frozenset(rows)
+
+
+def forget_refused(tx: Tx, destination_names: Collection[str]) -> None:
+    """Try the classes again that these destinations refused: a person has looked."""
+    tx.execute(delete(refused_class).where(refused_class.c.destination.in_(list(destination_names))))
 
 
 def reports_owed(tx: Tx, findings_id: int, destination_name: str) -> frozenset[str]:

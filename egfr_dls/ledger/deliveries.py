@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    or_,
     select,
     update,
 )
@@ -25,6 +26,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from egfr_dls.delivery import (
     DEMONSTRATION,
     NOT_PROVEN,
+    OVER,
     PASSED,
     STUCK,
     THERE,
@@ -32,9 +34,12 @@ from egfr_dls.delivery import (
     WAITING,
     DeliveryState,
 )
-from egfr_dls.ledger import destinations
+from egfr_dls.ledger import acceptance, destinations
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.schema import built_object, delivery, destination, findings, study
+
+
+POINTS_AT = {"report": "roi", "pdf": "report"}  # Referenced Segment (TID 1411), Source Instance Sequence (0042,0013)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ def queue(
 def due(tx: Tx, destination_name: str, now: float, limit: int = 64) -> list[DueDelivery]:
     """Return what should go to a destination now, study by study, the urgent first, each in its order of sending.
 
-    A report whose SEG is not there and is not due either is left out, so that it keeps no place from others.
+    What points at an object that is not there, and is not due either, is left out, so that it keeps no place from others.
     """
     rows = tx.execute(_DUE, {"to_destination": destination_name, "now": now, "at_most": limit})
     return [
@@ -85,10 +90,10 @@ def due(tx: Tx, destination_name: str, now: float, limit: int = 64) -> list[DueD
 
 
 def blocked(tx: Tx, sop_instance_uid: str, destination_name: str) -> bool:
-    """Whether this is a report whose SEG is not at the destination yet: it never goes before the object it points at."""
+    """Whether the object that this one points at is not at the destination yet (``POINTS_AT``): it never goes before it."""
     me = tx.execute(select(built_object).where(built_object.c.sop_instance_uid == sop_instance_uid)).one()
-    awaited = _pairs(me.findings_id).where(_awaited(destination_name))
-    return me.kind == "report" and tx.execute(awaited.limit(1)).first() is not None
+    absent = _pairs(me.findings_id).where(built_object.c.kind == POINTS_AT.get(me.kind), _absent(destination_name))
+    return tx.execute(absent.limit(1)).first() is not None
 
 
 def _pairs(findings_id: Any) -> Select[Any]:
@@ -100,12 +105,8 @@ def _pairs(findings_id: Any) -> Select[Any]:
     )
 
 
-def _awaited(destination_name: Any) -> ColumnElement[bool]:
-    return and_(
-        built_object.c.kind == "roi",
-        delivery.c.destination == destination_name,
-        delivery.c.state.not_in(PASSED),
-    )
+def _absent(destination_name: Any) -> ColumnElement[bool]:
+    return and_(delivery.c.destination == destination_name, delivery.c.state.not_in(PASSED))
 
 
 def report_waits(tx: Tx, sop_instance_uid: str, destination_name: str) -> bool:
@@ -184,13 +185,20 @@ def revive(tx: Tx, study_instance_uid: str, now: float, *, demonstrations: bool)
 
     Its destinations are opened, and for all that waits there the day to give up after begins anew. Those that wait
     because a demonstration network made them go only where ``demonstrations`` are allowed. What could not be proven is
-    asked for again.
+    asked for again, and so are the classes that its destinations refused.
     """
     uids = select(built_object.c.sop_instance_uid).where(built_object.c.study_instance_uid == study_instance_uid)
     revived = tx.execute(
         update(delivery)
         .where(delivery.c.sop_instance_uid.in_(uids), _needs_a_person(demonstrations=demonstrations))
-        .values(state=DeliveryState.QUEUED, attempts=0, first_try_at=None, due_at=now, absences=0, reason="")
+        .values(
+            state=DeliveryState.QUEUED,
+            attempts=func.min(delivery.c.attempts, 1),  # a request may have left: who withdraws it has to know
+            first_try_at=None,
+            due_at=now,
+            absences=0,
+            reason="",
+        )
     )
     unproven = tx.execute(
         update(delivery)
@@ -205,6 +213,7 @@ def revive(tx: Tx, study_instance_uid: str, now: float, *, demonstrations: bool)
     begin_day_anew(tx, study_instance_uid)
     parked = destinations.parked_reasons(tx, study_instance_uid)
     destinations.unpark(tx, [name for name, reason in parked.items() if reason is not None])
+    acceptance.forget_refused(tx, parked)
     return revived.rowcount + unproven.rowcount + hurried.rowcount
 
 
@@ -243,8 +252,8 @@ def _lacks_proof() -> ColumnElement[bool]:
 
 
 def is_over() -> ColumnElement[bool]:
-    """Whether nothing more is awaited of a delivery: it is proven, or stored where no proof is owed, or not accepted."""
-    return and_(delivery.c.state.in_(PASSED), delivery.c.proof_due_at.is_(None))
+    """Whether nothing more is awaited of a delivery: it is proven, stored where no proof is owed, not accepted, withdrawn."""
+    return and_(delivery.c.state.in_(OVER), delivery.c.proof_due_at.is_(None))
 
 
 def of_study(tx: Tx, study_instance_uid: str) -> list[Row[Any]]:
@@ -297,7 +306,8 @@ def _set(tx: Tx, sop_instance_uid: str, destination_name: str, to: DeliveryState
 _TO: BindParameter[str] = bindparam("to_destination", type_=String)
 _NOW: BindParameter[float] = bindparam("now", type_=Float)
 _ME, _MINE = built_object.alias("me"), delivery.alias("mine")
-_HELD_BACK = _awaited(_TO) & (delivery.c.state.not_in(WAITING) | (delivery.c.due_at > _NOW))
+_POINTED_AT = or_(*(and_(_ME.c.kind == one, built_object.c.kind == other) for one, other in POINTS_AT.items()))
+_HELD_BACK = _POINTED_AT & _absent(_TO) & (delivery.c.state.not_in(WAITING) | (delivery.c.due_at > _NOW))
 _DUE = (
     select(_MINE.c.attempts, _MINE.c.first_try_at, _MINE.c.reason, _MINE.c.alike, _ME, study.c.study_key)
     .join(_ME, _ME.c.sop_instance_uid == _MINE.c.sop_instance_uid)
@@ -307,7 +317,7 @@ _DUE = (
         _MINE.c.state.in_(WAITING),
         _MINE.c.due_at <= _NOW,
         study.c.held.is_(False),
-        (_ME.c.kind != "report") | ~_pairs(_ME.c.findings_id).where(_HELD_BACK).exists(),
+        ~_pairs(_ME.c.findings_id).where(_HELD_BACK).exists(),
     )
     .order_by(study.c.priority, _ME.c.findings_id, _ME.c.send_order)
     .limit(bindparam("at_most", type_=Integer))

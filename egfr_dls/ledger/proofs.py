@@ -28,7 +28,7 @@ class AskedState(StrEnum):
 
 
 TRANSITIONS: Mapping[AskedState, frozenset[AskedState]] = {
-    AskedState.ASKED: frozenset({AskedState.HEARD}),
+    AskedState.ASKED: frozenset({AskedState.HEARD, AskedState.CONCLUDED}),  # what it is about may be sent anew
     AskedState.HEARD: frozenset({AskedState.HEARD, AskedState.CONCLUDED}),  # the same report may come twice
     AskedState.CONCLUDED: frozenset(),
 }
@@ -126,6 +126,19 @@ def conclude(tx: Tx, transaction_uid: str) -> None:
     tx.execute(
         update(asked_commitment)
         .where(asked_commitment.c.transaction_uid == transaction_uid, asked_commitment.c.state == AskedState.HEARD)
+        .values(state=AskedState.CONCLUDED)
+    )
+
+
+def await_no_longer(tx: Tx, study_instance_uid: str, destination_name: str) -> None:
+    """Conclude every request about a study's objects: what it would have said is of objects that go once more."""
+    tx.execute(
+        update(asked_commitment)
+        .where(
+            asked_commitment.c.study_instance_uid == study_instance_uid,
+            asked_commitment.c.destination == destination_name,
+            asked_commitment.c.state != AskedState.CONCLUDED,
+        )
         .values(state=AskedState.CONCLUDED)
     )
 

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import SCALE_FAILURES, RefusalCode, Remark, WarningCode
 from egfr_dls.settings_sections import PetCtEgfr
-from egfr_dls.study import RoiSource
+from egfr_dls.study import Confirmation, RoiSource
 from egfr_dls.uids import derived_uid
 from egfr_dls.volume import Mask, Unit, Volume
 from inference.imaging.resample import mask_onto
@@ -47,6 +47,8 @@ class Roi:
         the SEG segment or RTSTRUCT ROI; None for a proposal
     instead_of
         names of the older stored regions of the same lesion, which are not used
+    confirmation
+        who accepted a proposal, and when
     """
 
     label: str
@@ -59,6 +61,7 @@ class Roi:
     description: str
     stored: RoiFacts | None = None
     instead_of: tuple[str, ...] = ()
+    confirmation: Confirmation | None = None
 
     def __post_init__(self) -> None:
         self.mask.setflags(write=False)
@@ -105,6 +108,7 @@ def find_rois(
     settings: PetCtEgfr,
     study_instance_uid: str,
     scale_failure: StudyRefusedError | None = None,
+    confirmations: Sequence[Confirmation] = (),
 ) -> RoiResult:
     """Return the lesions of a study, the primary (highest TLG; without SUV the largest) first.
 
@@ -118,6 +122,8 @@ def find_rois(
         the study's SEG and RTSTRUCT objects, with pixels; objects of other classes are passed over
     scale_failure
         why no SUV is known: a stored ROI may still be scored, a proposal may not
+    confirmations
+        what a person accepted of the study's proposals; one of a region that is another now does not count
 
     Raises
     ------
@@ -144,9 +150,20 @@ def find_rois(
     except StudyRefusedError as refusal:
         raise _explained(refusal, stored) from refusal
     lesions = _ranked([_proposed_roi(proposal, pet, ct) for proposal in proposals], study_instance_uid)
-    message = f"{len(lesions)} lesion(s) proposed by software, not confirmed by a reader"
+    lesions = tuple(_accepted(roi, confirmations) for roi in lesions)
     doubt = [Remark(WarningCode.ROI_AMBIGUOUS.value, f"{ambiguity}; a ROI is proposed instead")] if ambiguity else []
-    return RoiResult(lesions, (Remark(WarningCode.ROI_PROPOSED.value, message), *doubt, *stored.unusable_remarks))
+    return RoiResult(lesions, (*_not_confirmed(lesions), *doubt, *stored.unusable_remarks))
+
+
+def _accepted(roi: Roi, confirmations: Sequence[Confirmation]) -> Roi:
+    accepted = next((c for c in confirmations if c.tracking_uid == roi.tracking_uid), None)
+    return roi if accepted is None else replace(roi, confirmed=True, confirmation=accepted)
+
+
+def _not_confirmed(lesions: Sequence[Roi]) -> tuple[Remark, ...]:
+    count = sum(not roi.confirmed for roi in lesions)
+    message = f"{count} lesion(s) proposed by software, not confirmed by a reader"
+    return (Remark(WarningCode.ROI_PROPOSED.value, message),) if count else ()
 
 
 def _stored_roi(tumour: PlacedTumour, pet: Volume) -> Roi:

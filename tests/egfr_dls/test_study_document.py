@@ -16,6 +16,12 @@ DOCUMENT: dict[str, Any] = {
     "held": False,
     "conflict": True,
     "released_at": None,
+    "withdrawal": {
+        "at": "2025-01-02T12:00:00+00:00",
+        "by": "Rita [x]",
+        "title": "quality",
+        "reason": "[red]wrong",
+    },
     "instances": 3,
     "findings": {
         "refusal": {
@@ -25,6 +31,7 @@ DOCUMENT: dict[str, Any] = {
         "series": [{"modality": "PT", "series_instance_uid": "1.2.4", "role": None, "reason": None}],
         "warnings": [{"code": "ROI_PROPOSED", "message": "[bold]one"}],
     },
+    "notice": {"code": "ROI_TOO_LATE", "message": "SEG [1.2.5] came"},
     "sources": [{"source": "archive", "state": "failed", "attempts": 5, "reason": "NOT_THERE"}],
     "jobs": [],
     "deliveries": [],
@@ -40,3 +47,5 @@ def test_brackets_of_a_header_are_no_markup() -> None:
     assert "[bold]one" in shown
     assert "CONFLICT" in shown
     assert "NOT_THERE" in shown
+    assert "since then: ROI_TOO_LATE: SEG [1.2.5] came" in shown
+    assert "WITHDRAWN on 2025-01-02T12:00:00 by Rita [x] (quality): [red]wrong" in shown

@@ -15,12 +15,15 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    KeyObjectSelectionDocumentStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
     SegmentationStorage,
     Verification,
 )
 
 from egfr_dls import settings
+from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import deliveries, destinations, results, studies
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.settings import Settings
@@ -28,7 +31,9 @@ from egfr_dls.settings_sections import Destination
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import StudyState
 from listener.indexing.intake import data_set_offset
-from reporting.delivery import sender
+from reporting.delivery import transport
+from reporting.prove import Prover
+from reporting.register import Register
 from reporting.send import Sender
 from tests.builders import base_dataset, to_part10
 
@@ -36,6 +41,8 @@ CLASSES = {
     "roi": SegmentationStorage,
     "pages": MultiFrameTrueColorSecondaryCaptureImageStorage,
     "report": ComprehensiveSRStorage,
+    "pdf": EncapsulatedPDFStorage,
+    "rejection": KeyObjectSelectionDocumentStorage,
 }
 START = 1_700_000_000.0  # UTC seconds
 ABORT = -1  # an answer: A-ABORT instead of a C-STORE-RSP
@@ -96,6 +103,18 @@ def scripted_pacs(
         yield pacs
     finally:
         server.shutdown()
+
+
+def sender(settings: Settings, store: Store, destination: Destination, worker: str, clock: Clock) -> Sender:
+    """Return what sends to a destination."""
+    register = Register(settings, store, destination, worker, clock)
+    return Sender(register, transport(register))
+
+
+def prover(settings: Settings, store: Store, destination: Destination, worker: str, clock: Clock) -> Prover:
+    """Return what proves at a destination."""
+    register = Register(settings, store, destination, worker, clock)
+    return Prover(register, transport(register))
 
 
 @dataclass

@@ -22,7 +22,7 @@ from egfr_dls.findings import (
 from egfr_dls.refusals import Remark
 from egfr_dls.study import Pathway, RoiSource
 from egfr_dls.uids import derived_uid
-from reporting.build import ReportObject, build_objects
+from reporting.build import ReportObject, build_pictures, build_reports
 from reporting.context import ReportContext, ReportOptions, Revision
 from reporting.source_header import SourceImages
 from tests.builders import CT_SERIES_UID, PET_SERIES_UID, STUDY_UID, ct_slices, pet_slices, rtstruct
@@ -37,7 +37,7 @@ NO_PAGES = ReportOptions(pages=False)
 
 @dataclass(frozen=True)
 class Case:
-    """The arguments of ``build_objects``; ``but`` replaces findings."""
+    """What a report is built of; ``but`` replaces findings."""
 
     findings: StudyFindings
     evidence: EvidenceImages
@@ -65,7 +65,9 @@ class Case:
 
     def build_all(self) -> list[ReportObject]:
         """Return the objects in their order."""
-        return list(build_objects(self.findings, self.evidence, self.sources, NOW, self.revision, self.options))
+        context = self.context
+        reports = build_reports(context)
+        return [*reports, *build_pictures(context, reports)]
 
 
 def headers(instances: list[Dataset]) -> dict[str, Dataset]:

@@ -75,7 +75,7 @@ def test_the_variant_follows_what_is_known(
 ) -> None:
     if accepted is not None:
         acceptance.record(tx, "pacs", accepted, NOW)
-    assert variant_of(tx, pacs(sr_class=sr_class)) == expected
+    assert variant_of(tx, pacs(sr_class=sr_class), NOW) == expected
 
 
 BEST = {"roi": SegmentationStorage, "report": SR_CLASSES[0], "pages": MultiFrameTrueColorSecondaryCaptureImageStorage}
@@ -85,12 +85,12 @@ BEST = {"roi": SegmentationStorage, "report": SR_CLASSES[0], "pages": MultiFrame
 def test_what_waits_and_is_not_taken_is_built_anew(tx: Tx, missing: str) -> None:
     waiting(tx, **BEST)
     accepted = EVERYTHING - {missing}
-    assert is_news(tx, pacs(), accepted, BEST.values())
+    assert is_news(tx, pacs(), accepted, BEST.values(), NOW)
     assert adapt(tx, pacs(), accepted, NOW) == 1
     assert anew(tx) == ["1"]
     assert owed(tx) == set()
-    assert variant_of(tx, pacs()) == choose_variant(accepted) != Variant()
-    assert not is_news(tx, pacs(), accepted, ())
+    assert variant_of(tx, pacs(), NOW) == choose_variant(accepted) != Variant()
+    assert not is_news(tx, pacs(), accepted, (), NOW)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_nothing_is_built_anew_where_nothing_else_would_come_of_it(tx: Tx, accep
     assert adapt(tx, pacs(), accepted, NOW) == 0
     assert anew(tx) == []
     assert owed(tx) == {"1.roi", "1.report", "1.pages"}
-    assert not is_news(tx, pacs(), accepted, BEST.values())
+    assert not is_news(tx, pacs(), accepted, BEST.values(), NOW)
 
 
 def test_what_was_queued_and_is_still_taken_goes_as_it_is(tx: Tx) -> None:
@@ -118,5 +118,5 @@ def test_what_a_person_queued_again_is_built_as_what_is_taken_now(tx: Tx) -> Non
     accepted = EVERYTHING - {SR_CLASSES[0]}
     acceptance.record(tx, "pacs", accepted, NOW)
     waiting(tx, report=SR_CLASSES[0])
-    assert is_news(tx, pacs(), accepted, [SR_CLASSES[0]])
+    assert is_news(tx, pacs(), accepted, [SR_CLASSES[0]], NOW)
     assert adapt(tx, pacs(), accepted, NOW + 1) == 1

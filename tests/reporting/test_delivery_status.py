@@ -21,7 +21,12 @@ from reporting.delivery_status import (
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "delivery.md"
-THEN = {"stored": Outcome.STORED, "again": Outcome.RETRY, "parked": Outcome.PARK}
+THEN = {
+    "stored": Outcome.STORED,
+    "again": Outcome.RETRY,
+    "parked": Outcome.PARK,
+    "another class": Outcome.OTHER_CLASS,
+}
 
 
 def cells(pattern: str) -> list[list[str]]:

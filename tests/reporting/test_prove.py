@@ -10,9 +10,8 @@ import structlog
 
 from egfr_dls.study import StudyState
 from reporting import prove
-from reporting.delivery import prover
 from reporting.proof_rules import ABSENCES, QUERIES, REPORT_SECONDS, SILENT_QUERIES, WANTED_ASKS
-from tests.reporting.deliveries import Desk, desk, object_uid
+from tests.reporting.deliveries import Desk, desk, object_uid, prover
 from tests.reporting.proving_pacs import proving_pacs
 
 ROI, REPORT, PAGES = (object_uid(1, kind) for kind in ("roi", "report", "pages"))

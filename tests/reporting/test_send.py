@@ -138,7 +138,8 @@ def test_answer_leads_where_its_row_says(
     pacs.answers[PAGES] = [status] * 40
     work.send()
     row = work.rows()["pages"]
-    expected = {"STORED": "stored", "PARK": "parked", "RETRY": "queued"}[outcome.name]  # type: ignore[attr-defined]
+    ends = {"STORED": "stored", "PARK": "parked", "OTHER_CLASS": "parked", "RETRY": "queued"}  # no other class of pages
+    expected = ends[outcome.name]  # type: ignore[attr-defined]
     assert (row.state, row.last_status, row.reason, row.attempts) == (expected, status, reason, 1)
     if expected == "queued":
         assert 27 <= row.due_at - START <= 33  # 30 s and its jitter
@@ -181,7 +182,7 @@ def test_report_waits_for_its_seg_and_for_nothing_else(work: Desk, pacs: Scripte
 def test_reports_whose_seg_is_parked_hold_nobody_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliveries, "due", partial(deliveries.due, limit=4))
     with scripted_pacs() as pacs, desk(tmp_path, pacs.port) as work:
-        pacs.answers = {object_uid(n, "roi"): [0x0122] for n in range(1, 7)}
+        pacs.answers = {object_uid(n, "roi"): [0x0124] for n in range(1, 7)}
         for number in range(1, 7):
             work.keep(number, ("roi", "report"))
         work.keep(99)
@@ -253,7 +254,7 @@ def test_retry_of_one_study_loses_no_result_of_the_others(work: Desk, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("answers", "later", "end"), [([0x0122], 0.0, "parked"), ([0xA700] * 2, GIVE_UP_SECONDS, "dead")]
+    ("answers", "later", "end"), [([0x0124], 0.0, "parked"), ([0xA700] * 2, GIVE_UP_SECONDS, "dead")]
 )
 def test_report_that_its_seg_holds_back_is_an_error_told_once(
     work: Desk, pacs: ScriptedPacs, answers: list[int], later: float, end: str
@@ -269,10 +270,35 @@ def test_report_that_its_seg_holds_back_is_an_error_told_once(
     assert told == [(f"delivery_{end}", reason), ("report_held_back", reason)]
 
 
+def test_a_pdf_waits_for_the_report_that_it_points_at(tmp_path: Path) -> None:
+    """Its Source Instance Sequence names the report: it never lies in a PACS where that does not."""
+    with scripted_pacs() as pacs, desk(tmp_path, pacs.port) as work:
+        work.keep(kinds=("report", "pdf", "pages"))
+        pdf = object_uid(1, "pdf")
+        pacs.answers[REPORT] = [0xA700]
+        work.send()
+        assert work.states() == {"report": "queued", "pages": "stored", "pdf": "queued"}
+        with work.store.ledger.read() as tx:
+            assert deliveries.due(tx, "pacs", work.now) == [], "it keeps no place from others"
+        work.now += 40
+        work.send()
+        assert pacs.uids() == [PAGES, REPORT, pdf]
+        assert set(work.states().values()) == {"stored"}
+
+
+def test_a_pdf_of_a_report_that_is_parked_is_not_sent(tmp_path: Path) -> None:
+    with scripted_pacs(classes=("pages", "pdf")) as pacs, desk(tmp_path, pacs.port) as work:
+        work.keep(kinds=("report", "pdf", "pages"))
+        work.send()
+        work.send()
+        assert work.states() == {"report": "parked", "pages": "stored", "pdf": "queued"}
+        assert pacs.uids() == [PAGES]
+
+
 def test_seg_class_that_is_taken_no_more_has_the_report_built_without_it(tmp_path: Path) -> None:
     """The remedy of `operate.md` for a PACS that will never take the SEG."""
     with scripted_pacs() as pacs, desk(tmp_path, pacs.port) as work:
-        pacs.answers[ROI] = [0x0122]
+        pacs.answers[ROI] = [0x0124]
         work.keep()
         work.send()
         assert work.states()["report"] == "queued"

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -23,11 +24,14 @@ from pynetdicom import AE, evt
 from sqlalchemy import select
 
 from egfr_dls import job_loop, settings
-from egfr_dls.ledger.schema import delivery
+from egfr_dls.ledger import deliveries
+from egfr_dls.ledger.acceptance import REFUSED_SECONDS
+from egfr_dls.ledger.schema import delivery, refused_class
 from egfr_dls.store import open_store
-from reporting.delivery import sender
 from reporting.stage import ReportHandler
 from reporting.variants import PROBED_CLASSES, SR_CLASSES
+from tests.builders import STUDY_UID
+from tests.reporting.deliveries import sender
 from tests.reporting.test_stage import HERE, Bench, found
 
 EVERYTHING = frozenset(PROBED_CLASSES)
@@ -36,14 +40,19 @@ AGAIN = replace(found(), inputs_sha256="99" * 32)  # the findings of a revision
 
 @dataclass
 class Pacs:
-    """A storage SCP that takes some classes; what it was given, in order."""
+    """A storage SCP that takes some classes, and refuses objects of some by a status; what it was given, in order."""
 
     port: int = 0
     received: list[Dataset] = field(default_factory=list)
+    refuses: dict[str, int] = field(default_factory=dict)  # SOP class -> status
+    refused: list[str] = field(default_factory=list)
 
     def on_store(self, event: evt.Event) -> int:
         ds = event.dataset
         ds.file_meta = event.file_meta
+        if ds.SOPClassUID in self.refuses:
+            self.refused.append(str(ds.SOPClassUID))
+            return self.refuses[ds.SOPClassUID]
         self.received.append(ds)
         return 0x0000
 
@@ -73,14 +82,15 @@ class Service:
         (destination,) = bench.settings.destinations
         self._sender = sender(bench.settings, bench.store, destination, "reporter-1", time.time)
 
-    def work(self) -> None:
-        """Build and send until nothing is left to do."""
+    def work(self) -> list[Any]:
+        """Build and send until nothing is left to do; return what was logged."""
         handler = ReportHandler(self.bench.settings, self.bench.store)
         with structlog.testing.capture_logs() as events:
             while self._sender.send_due(threading.Event()) or job_loop.run_one(
                 self.bench.store.ledger, handler, "reporter-1", time.time
             ):
                 assert len(events) < 200, events
+        return list(events)
 
     def states(self) -> set[str]:
         with self.bench.store.ledger.read() as tx:
@@ -157,3 +167,63 @@ def test_a_destination_that_takes_no_report_parks_it(tmp_path: Path) -> None:
         reporter.work()
         assert pacs.classes == [SegmentationStorage]
         assert reporter.states() >= {"parked", "not_accepted"}
+
+
+A_STATUS = [0x0122, 0xA900, 0xA9FF]
+
+
+@pytest.mark.parametrize("status", A_STATUS, ids="{:04X}".format)
+def test_a_class_that_is_accepted_and_then_refused_by_a_status_is_left_for_another(status: int, tmp_path: Path) -> None:
+    with pacs_taking(EVERYTHING, Pacs(refuses={SR_CLASSES[0]: status})) as pacs, service(tmp_path, pacs) as reporter:
+        reporter.bench.findings(found())
+        events = reporter.work()
+        assert pacs.classes == [SegmentationStorage, SR_CLASSES[1], MultiFrameTrueColorSecondaryCaptureImageStorage]
+        assert pacs.refused == [SR_CLASSES[0]]
+        assert [(e["kind"], e["status"]) for e in events if e["event"] == "class_refused"] == [
+            ("report", f"{status:04X}")
+        ]
+        assert reporter.states() == {"stored"}
+        reporter.bench.findings(AGAIN, "d2")
+        reporter.work()
+        assert pacs.refused == [SR_CLASSES[0]], "known from now on"
+
+
+def test_each_class_of_report_is_tried_once_and_then_a_person_has_to_look(tmp_path: Path) -> None:
+    pacs = Pacs(refuses=dict.fromkeys(SR_CLASSES, 0x0122))
+    with pacs_taking(EVERYTHING, pacs), service(tmp_path, pacs) as reporter:
+        reporter.bench.findings(found())
+        reporter.work()
+        assert pacs.refused == list(SR_CLASSES)
+        assert reporter.states() == {"stored", "parked"}
+        pacs.refuses = {}
+        with reporter.bench.store.ledger.begin() as tx:
+            deliveries.revive(tx, STUDY_UID, time.time(), demonstrations=False)
+        reporter.work()
+        assert pacs.classes.count(SR_CLASSES[2]) == 1
+        assert reporter.states() == {"stored"}
+        reporter.bench.findings(AGAIN, "d2")
+        reporter.work()
+        assert SR_CLASSES[0] in pacs.classes, "a person has looked: the best class again"
+
+
+def test_a_segmentation_that_is_refused_by_a_status_is_left_out(tmp_path: Path) -> None:
+    with (
+        pacs_taking(EVERYTHING, Pacs(refuses={SegmentationStorage: 0xA900})) as pacs,
+        service(tmp_path, pacs) as reporter,
+    ):
+        reporter.bench.findings(found())
+        reporter.work()
+        assert pacs.classes == [SR_CLASSES[0], MultiFrameTrueColorSecondaryCaptureImageStorage]
+        assert points_at_ours(pacs.received[0]) == set()
+        assert reporter.states() == {"stored"}
+
+
+def test_a_refusal_counts_for_a_day(tmp_path: Path) -> None:
+    with pacs_taking(EVERYTHING, Pacs(refuses={SR_CLASSES[0]: 0x0122})) as pacs, service(tmp_path, pacs) as reporter:
+        reporter.bench.findings(found())
+        reporter.work()
+        with reporter.bench.store.ledger.begin() as tx:
+            tx.execute(refused_class.update().values(refused_at=time.time() - REFUSED_SECONDS - 1))
+        reporter.bench.findings(AGAIN, "d2")
+        reporter.work()
+        assert pacs.refused == [SR_CLASSES[0]] * 2

@@ -21,7 +21,7 @@ from tests.system.waiting import wait_until
 
 pytestmark = pytest.mark.system
 
-OUT_OF_RESOURCES, SOP_CLASS_NOT_SUPPORTED, COERCION = 0xA700, 0x0122, 0xB000
+OUT_OF_RESOURCES, NOT_AUTHORISED, COERCION = 0xA700, 0x0124, 0xB000
 DELIVERED_WITHIN_SECONDS = 15.0  # of the return of a PACS that was down
 
 
@@ -66,9 +66,9 @@ def test_a_warning_status_counts_as_stored(service: Service, pacs: ScriptedPacs)
 def test_a_permanent_refusal_is_parked_at_once_and_retry_sends_the_same_bytes(
     service: Service, pacs: ScriptedPacs
 ) -> None:
-    pacs.answer = lambda _request: SOP_CLASS_NOT_SUPPORTED
+    pacs.answer = lambda _request: NOT_AUTHORISED
     send_whole(service.port, small_study(10))
-    alert = service.wait_for_event("delivery_parked", level="error", status="0122")
+    alert = service.wait_for_event("delivery_parked", level="error", status="0124")
     document = service.study(study_uid(10))
     assert alert["study_key"] == document["study_key"]
     assert [(d["state"], d["attempts"]) for d in document["deliveries"]] == [("parked", 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import highdicom
@@ -147,6 +148,42 @@ def test_an_orthanc_that_was_killed_gets_its_results_after_its_restart(
         orthanc.start()
         service.wait_for_state(study_uid(1), StudyState.DELIVERED)
         assert len(orthanc.instances(study_uid(1), "SR")) == 1
+
+
+def test_an_orthanc_that_lost_everything_gets_it_again_and_a_withdrawal_is_there_and_proven(
+    tmp_path: Path, namespace: NetworkNamespace, orthanc: Orthanc, tiny_models: Path
+) -> None:
+    folder = tmp_path / "node"
+    with running_service(folder, _sections(folder, tiny_models), prefix=namespace.prefix) as service:
+        namespace.call(send_whole, NODE_PORT, small_study(3))
+        uid = study_uid(3)
+        before = service.wait_until_all_is_sent(uid)
+        assert {d["state"] for d in before["deliveries"]} == {"verified"}
+        contents = {m: orthanc.file(i) for m in ("SR", "OT") for i in orthanc.instances(uid, m)}
+        orthanc.kill()
+        rmtree(tmp_path / "orthanc" / "storage")
+        orthanc.start()
+        assert orthanc.instances(uid, "SR", "OT") == []
+        for _ in range(2):  # the second time everything is there: nothing is doubled
+            service.cli("studies", "replay", uid, "--to", "orthanc")
+            after = service.wait_until_all_is_sent(uid)
+            assert {d["state"] for d in after["deliveries"]} == {"verified"}
+            again = {m: orthanc.file(i) for m in ("SR", "OT") for i in orthanc.instances(uid, m)}
+            assert {m: dcmread(BytesIO(data)) for m, data in again.items()} == {
+                m: dcmread(BytesIO(data)) for m, data in contents.items()
+            }
+            assert len(orthanc.instances(uid, "SR", "OT")) == 2
+
+        service.cli("studies", "withdraw", uid, "--reason", "Wrong patient position.", "--by", "Rita")
+        (name,) = wait_until(lambda: orthanc.instances(uid, "KO"), "the note", context=service.tail)
+        note = dcmread(BytesIO(orthanc.file(name)))
+        series = note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        rejected = {i.ReferencedSOPInstanceUID for s in series for i in s.ReferencedSOPSequence}
+        assert rejected == {d["sop_instance_uid"] for d in before["deliveries"]}
+        document = service.wait_until_all_is_sent(uid)
+        assert {d["kind"]: d["state"] for d in document["deliveries"]}["rejection"] == "verified"
+        (tmp_path / "note.dcm").write_bytes(to_part10(note))
+        assert dciodvfy_errors(tmp_path / "note.dcm") == []
 
 
 def test_an_orthanc_that_forwards_everything_starts_no_loop(

@@ -124,7 +124,7 @@ def _half(service: Service) -> None:
 
 
 def _unhappy_pacs(service: Service, pacs: ScriptedPacs) -> None:
-    pacs.answer = answers(0xA700, ABORT, 0xC000, 0x0122)
+    pacs.answer = answers(0xA700, ABORT, 0xC000, 0x0122, 0x0124)
     send_whole(service.port, _marked(5))
     service.wait_for_event("delivery_parked", level="error")
     pacs.stop()

@@ -136,6 +136,8 @@ def _finding(
         roi_drawn_by=roi.drawn_by,
         roi_drawn_at=roi.drawn_at,
         roi_instead_of=roi.instead_of,
+        roi_confirmed_by="" if roi.confirmation is None else roi.confirmation.by,
+        roi_confirmed_at=None if roi.confirmation is None else roi.confirmation.at,
         distance_to_cut_off=None if egfr is None else egfr.distance_to_cut_off,
         pixel_mm=pixel_mm(ct),
     )
