@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "models": "inference.models_command:models",
     "context": "inference.context_command:context",
     "phantom": "training_export.phantom_command:phantom",
+    "export-cohort": "training_export.cohort_command:export_cohort",
     "config": "egfr_dls.config_command:config",
 }
 # Commands of a group that lie in another package than the group itself.
