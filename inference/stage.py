@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 from pydicom.dataset import Dataset
@@ -17,9 +18,19 @@ from egfr_dls.biomarkers import enabled_rules
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.findings import FindingStatus, StudyFindings
 from egfr_dls.job_loop import Clock
-from egfr_dls.ledger import Tx, deliveries, instances, jobs, patients, results, studies
+from egfr_dls.ledger import (
+    Tx,
+    completion,
+    confirmations,
+    instances,
+    jobs,
+    networks,
+    patients,
+    results,
+    studies,
+    transfers,
+)
 from egfr_dls.ledger.jobs import Effect, Job
-from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings import Settings
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import SpoolRef, StudyState
@@ -31,7 +42,7 @@ from inference.context.site_facts import Known, SiteFacts
 from inference.engine.gate import Scorer
 from inference.history import History, history, with_history
 from inference.read.part10 import read_part10
-from inference.read.series import group_series
+from inference.reception_refusals import held_elsewhere, incomplete, too_late
 from inference.study_analysis import analyse_study
 from inference.timing import Progress, silent
 
@@ -62,6 +73,8 @@ class InferenceHandler:
         progress: Progress = silent,
         context: ClinicalContext | None = None,
         refuse_as: StudyRefusedError | None = None,
+        *,
+        on_duty: bool = True,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -72,8 +85,17 @@ class InferenceHandler:
         self._refuse_as = refuse_as
         enabled = {rule.name for rule in enabled_rules(settings)}
         self._scorers = {b.name: load_scorers(b, settings) for b in BIOMARKERS if b.name in enabled}
+        self._networks = {biomarker: _digest(scorers) for biomarker, scorers in self._scorers.items()}
+        if on_duty:
+            self._note_networks()
         for biomarker, scorers in self._scorers.items():
             _log_loaded(biomarker, scorers)
+
+    def _note_networks(self) -> None:
+        """Have the listener know with what studies are scored from now on."""
+        with self._store.ledger.begin() as tx:
+            for biomarker, digest in self._networks.items():
+                networks.note(tx, biomarker, digest)
 
     def handle(self, job: Job) -> Effect:
         """Analyse the study and return what to write: findings, the study's state, and the report job."""
@@ -94,31 +116,57 @@ class InferenceHandler:
             )
         return lambda tx: self._write(tx, job, done)
 
+    def findings_again(self, study_instance_uid: str, biomarker: str, forced: str | None) -> StudyFindings:
+        """Analyse a study as a job would, with the networks and the settings of now, and enter no result.
+
+        Raises
+        ------
+        StudyRefusedError
+            not one instance can be read
+        """
+        job = Job(0, self.kind, study_instance_uid, 0, 0, self._clock(), {"biomarker": biomarker, "forced": forced})
+        return self._analyse(job, next(b for b in BIOMARKERS if b.name == biomarker)).findings
+
     def _analyse(self, job: Job, biomarker: Biomarker) -> _Done:
         """Return the analysis, the instances that it is of, and what was known beside them."""
         self._progress("spool")
         with self._store.ledger.read() as tx:
             places = instances.locations(tx, job.study_instance_uid)
             content = instances.content_digest_rows(tx, job.study_instance_uid)
+            accepted = confirmations.of_study(tx, job.study_instance_uid)
         datasets, unreadable = self._read(places)
-        refuse_as = unreadable or self._refuse_as
-        if refuse_as is None and job.payload.get("forced") == "refuse":
-            refuse_as = _incomplete(datasets)
-        scorers = self._scorers[biomarker.name]
         site = self._known(datasets)
         analysis = analyse_study(
             datasets,
             biomarker,
-            scorers,
+            self._scorers[biomarker.name],
             self._settings,
             context=site.context,
-            refuse_as=refuse_as,
+            refuse_first=self._refused_as_received(job, datasets),
+            refuse_as=unreadable or self._refuse_as or self._incomplete(job, datasets),
             progress=self._progress,
+            confirmations=accepted,
         )
         with self._store.ledger.read() as tx:
             known = history(tx, analysis.findings, datasets, self._store.site_key, self._store.objects.get)
         evidence = self._store.objects.put(analysis.evidence.to_bytes())
         return _Done(with_history(analysis.findings, known), evidence, content, known, site)
+
+    def _refused_as_received(self, job: Job, datasets: Sequence[Dataset]) -> StudyRefusedError | None:
+        """Return why the study is refused whatever its series are, if the ledger has a reason."""
+        uid, forced = job.study_instance_uid, job.payload.get("forced")
+        with self._store.ledger.read() as tx:
+            held = instances.held_elsewhere(tx, uid)
+            released_at, stands = studies.released_at(tx, uid), results.current(tx, uid, job.payload["biomarker"])
+        if forced == completion.RELEASED and released_at is not None and stands is not None:
+            return too_late(datasets, datetime.fromtimestamp(released_at, UTC).date(), stands.revision)
+        return held_elsewhere(held, len(datasets)) if held and forced != "score" else None
+
+    def _incomplete(self, job: Job, datasets: Sequence[Dataset]) -> StudyRefusedError | None:
+        if job.payload.get("forced") != "refuse":
+            return None
+        with self._store.ledger.read() as tx:
+            return incomplete(datasets, transfers.series_in_doubt(tx, job.study_instance_uid))
 
     def _known(self, datasets: Sequence[Dataset]) -> Known:
         """Return what is known from outside the images: given by hand, or stated by the site until now."""
@@ -163,24 +211,36 @@ class InferenceHandler:
             jobs.cancel(tx, job)  # more of the study came meanwhile: a result of a part never leaves
             get_logger().info("analysis_superseded", study_key=studies.study_key(self._store.site_key, uid))
             return
-        if done.history.whose is not None:
-            patients.enter(tx, uid, done.history.whose)
-        document, dedup = found.to_json(), findings_dedup(found)
-        added = results.add_findings(tx, uid, found.biomarker or "", dedup, document, done.evidence, job.created_at)
-        state = StudyState.SCORED if found.status is FindingStatus.SCORED else StudyState.REFUSED
-        studies.move(tx, uid, state, now, refusal_code=found.refusal.code if found.refusal else None)
-        if added is not None:
-            jobs.enqueue(tx, "report", f"report-{added}", uid, {"findings_id": added}, now)
+        whose = None if done.history.whose is None else done.history.whose.patient_key
+        if job.payload.get("forced") == completion.RELEASED:
+            if patients.key_of(tx, uid) in (None, whose):  # else it would be filed under somebody else
+                self._enter(tx, job, done, now, notice=True)
         else:
-            self._already_delivered(tx, uid, now)
+            if done.history.whose is not None:
+                patients.enter(tx, uid, done.history.whose)
+            self._enter(tx, job, done, now)
+        completion.return_to_result(tx, uid, found.biomarker or "", self._settings, now)
         if self.facts is not None and found.status is FindingStatus.SCORED:
             self.facts.conclude(tx, uid, found.biomarker or "", done.site)
 
-    def _already_delivered(self, tx: Tx, study_instance_uid: str, now: float) -> None:
-        """Say so of a study whose findings did not change and whose report is where it should be."""
-        required = [d.name for d in self._settings.destinations if d.required]
-        if deliveries.report_arrived(tx, study_instance_uid, required):
-            studies.move(tx, study_instance_uid, StudyState.DELIVERED, now)
+    def _enter(self, tx: Tx, job: Job, done: _Done, now: float, *, notice: bool = False) -> None:
+        """Enter the findings and have them reported, unless they are those that stand there last."""
+        uid, found, biomarker = job.study_instance_uid, done.findings, job.payload["biomarker"]
+        configuration, networks_digest = self._settings.configuration_sha256, self._networks[biomarker]
+        asked = completion.question(tx, uid, biomarker, job.payload.get("forced"), configuration, networks_digest)
+        added = results.add_findings(
+            tx,
+            uid,
+            biomarker,
+            findings_dedup(found),
+            found.to_json(),
+            done.evidence,
+            job.created_at,
+            question=asked,
+            notice=notice,
+        )
+        if added is not None:
+            jobs.enqueue(tx, "report", f"report-{added}", uid, {"findings_id": added}, now)
 
 
 def _log_loaded(biomarker: str, scorers: Mapping[str, Scorer]) -> None:
@@ -197,21 +257,17 @@ def _log_loaded(biomarker: str, scorers: Mapping[str, Scorer]) -> None:
         )
 
 
+def _digest(scorers: Mapping[str, Scorer]) -> str:
+    """Return the digest of the networks that score together: their weights, names, and what they are given and cut at."""
+    parts = [(task, scorer.use, scorer.preprocessing) for task, scorer in sorted(scorers.items())]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
 def findings_dedup(found: StudyFindings) -> str:
     """Return the key under which the same run is recognised: inputs, networks, configuration, version."""
     parts = [found.inputs_sha256, found.configuration_sha256, found.product_version, str(found.refusal)]
     parts += [m.sha256 + m.preprocessing_sha256 if m else "" for m in (found.model, found.companion_model)]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
-
-
-def _incomplete(datasets: Sequence[Dataset]) -> StudyRefusedError:
-    counts = ", ".join(f"{s.modality} {len(s.datasets)}" for s in group_series(datasets))
-    return StudyRefusedError(
-        RefusalCode.STUDY_INCOMPLETE,
-        "the last association that sent this study did not end in order (A-RELEASE) within [study] force_seconds; "
-        f"received: {counts}. "
-        "Needed: send the study again, or `egfr-dls studies force` to score what is there.",
-    )
 
 
 def main(settings: Settings, worker: str, stop: threading.Event) -> None:

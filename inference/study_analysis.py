@@ -16,6 +16,7 @@ from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import ContextFinding, FindingStatus, ModelUse, PatientFinding, SeriesFinding, StudyFindings
 from egfr_dls.refusals import RefusalCode, Remark, WarningCode
 from egfr_dls.settings import Settings
+from egfr_dls.study import Confirmation
 from egfr_dls.volume import Volume
 from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext, Histology
 from inference.biomarkers.contract import Biomarker, Conclusion, StudyInputs
@@ -52,6 +53,7 @@ class _Run:
     scorers: Mapping[str, Scorer]
     settings: Settings
     context: ClinicalContext
+    confirmations: Sequence[Confirmation]
     steps: Steps
 
     def use(self, task: str) -> ModelUse | None:
@@ -81,8 +83,10 @@ def analyse_study(
     settings: Settings,
     *,
     context: ClinicalContext = UNKNOWN,
+    refuse_first: StudyRefusedError | None = None,
     refuse_as: StudyRefusedError | None = None,
     progress: Progress = silent,
+    confirmations: Sequence[Confirmation] = (),
 ) -> Analysis:
     """Score one study, or say why not.
 
@@ -92,22 +96,28 @@ def analyse_study(
         every instance of one study, of whatever kind
     context
         what the site knows of the patient from outside the images
+    refuse_first
+        a refusal that holds whatever its series are
     refuse_as
         a refusal that holds unless its series are refused themselves (it was not received whole, or not readably)
+    confirmations
+        which of the study's proposed regions a person accepted
     """
-    run = _Run(biomarker, scorers, settings, context, Steps(progress))
+    run = _Run(biomarker, scorers, settings, context, confirmations, Steps(progress))
     series = group_series(datasets)
     judged: tuple[SeriesFinding, ...] = ()
     try:
         with run.steps.step("series"):
             facts = [series_facts(s) for s in series]
             judged = judge_series(facts)
+            if refuse_first is not None:
+                raise refuse_first
             selection = select_pet_ct(facts)
         if refuse_as is not None:
             raise refuse_as
         images = _read(series, selection, run)
         with run.steps.step("regions"):
-            found = _regions(images, _stored_rois(series), settings)
+            found = _regions(images, _stored_rois(series), run)
         with run.steps.step("networks"):
             conclusion = _conclude(images, found, run)
     except StudyRefusedError as refusal:
@@ -159,7 +169,7 @@ def _stored_rois(series: Sequence[SeriesImages]) -> list[Dataset]:
     return [ds for s in series for ds in s.datasets if text(ds, "SOPClassUID") in ROI_CLASSES]
 
 
-def _regions(images: _Images, stored: Sequence[Dataset], settings: Settings) -> RoiResult:
+def _regions(images: _Images, stored: Sequence[Dataset], run: _Run) -> RoiResult:
     """Return the lesions; a stored region that names another patient than the images is not used, and said."""
     whose = ("", text(images.reference, "PatientID"))
     others = [ds for ds in stored if text(ds, "PatientID") not in whose]
@@ -169,9 +179,10 @@ def _regions(images: _Images, stored: Sequence[Dataset], settings: Settings) -> 
             images.pet,
             images.ct,
             [ds for ds in stored if text(ds, "PatientID") in whose],
-            settings.biomarkers.pet_ct_egfr,
+            run.settings.biomarkers.pet_ct_egfr,
             str(images.reference.StudyInstanceUID),
             scale_failure=images.suv.failure,
+            confirmations=run.confirmations,
         )
     except StudyRefusedError as refusal:
         if not said:

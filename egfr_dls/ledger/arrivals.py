@@ -10,7 +10,7 @@ from itertools import islice
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from egfr_dls.ledger import retention, studies
+from egfr_dls.ledger import returns, studies
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.instances import INPUT_MODALITIES, AssociationState
 from egfr_dls.ledger.schema import association, association_study, built_object, instance, own_object_returned, series
@@ -38,10 +38,22 @@ class IndexedInstance:
         return self.entry.received_at.timestamp()
 
 
-def enter(tx: Tx, found: Sequence[IndexedInstance], site_key: bytes, listener: str) -> None:
-    """Enter instances: same UID and digest is nothing new; same UID, other digest is kept, marked, and flags the study.
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """What is not known yet.
 
-    Each bears the association that brought it last.
+    ``conflict``: another content of its study came first under its UID; ``clash``: one of any study did.
+    """
+
+    one: IndexedInstance
+    conflict: bool
+    clash: bool
+
+
+def enter(tx: Tx, found: Sequence[IndexedInstance], site_key: bytes, listener: str) -> None:
+    """Enter instances: same UID and digest is nothing new; same UID, other digest is kept and flags the study.
+
+    In one study the first of such contents counts, the others are marked. Each bears the association that brought it last.
     """
     if not found:
         return
@@ -55,17 +67,17 @@ def enter(tx: Tx, found: Sequence[IndexedInstance], site_key: bytes, listener: s
         _note_last_association(tx, theirs)
 
 
-def _enter_new(tx: Tx, new: Sequence[tuple[IndexedInstance, bool]], site_key: bytes) -> None:
-    by_study: defaultdict[str, list[tuple[IndexedInstance, bool]]] = defaultdict(list)
-    for one, conflict in new:
-        by_study[one.entry.study_instance_uid].append((one, conflict))
+def _enter_new(tx: Tx, new: Sequence[_Fresh], site_key: bytes) -> None:
+    by_study: defaultdict[str, list[_Fresh]] = defaultdict(list)
+    for fresh in new:
+        by_study[fresh.one.entry.study_instance_uid].append(fresh)
     for study, its in by_study.items():
-        studies.ensure(tx, study, site_key, its[0][0].received_at)
-    _enter_series(tx, [one.entry for one, _ in new])
-    tx.execute(insert(instance), [_row(one, conflict=conflict) for one, conflict in new])
+        studies.ensure(tx, study, site_key, its[0].one.received_at)
+    _enter_series(tx, [fresh.one.entry for fresh in new])
+    tx.execute(insert(instance), [_row(fresh.one, conflict=fresh.conflict) for fresh in new])
     for study, its in by_study.items():
         _tell_study(tx, study, its)
-    retention.note_return(tx, by_study)
+    returns.note_return(tx, by_study)
 
 
 def enter_ends(tx: Tx, ended: Iterable[AssociationEnded], listener: str) -> None:
@@ -119,24 +131,24 @@ def ours_among(tx: Tx, sop_instance_uids: Iterable[str]) -> frozenset[str]:
     )
 
 
-def _new(tx: Tx, found: Sequence[IndexedInstance]) -> list[tuple[IndexedInstance, bool]]:
-    """Return what is not known yet, and whether another content came first under its UID."""
-    known = _digests(tx, {one.entry.sop_instance_uid for one in found})
+def _new(tx: Tx, found: Sequence[IndexedInstance]) -> list[_Fresh]:
+    known = _contents(tx, {one.entry.sop_instance_uid for one in found})
     new = []
     for one in found:
-        digests = known[one.entry.sop_instance_uid]
-        if one.digest not in digests:
-            new.append((one, bool(digests)))
-            digests.add(one.digest)
+        there, study = known[one.entry.sop_instance_uid], one.entry.study_instance_uid
+        if one.digest not in (digest for _, digest in there):
+            new.append(_Fresh(one, conflict=any(of == study for of, _ in there), clash=bool(there)))
+            there.add((study, one.digest))
     return new
 
 
-def _digests(tx: Tx, sop_instance_uids: Iterable[str]) -> defaultdict[str, set[str]]:
-    known: defaultdict[str, set[str]] = defaultdict(set)
-    query = select(instance.c.sop_instance_uid, instance.c.digest)
+def _contents(tx: Tx, sop_instance_uids: Iterable[str]) -> defaultdict[str, set[tuple[str, str]]]:
+    """Return study and digest of every content that is known under these UIDs."""
+    known: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+    query = select(instance.c.sop_instance_uid, instance.c.study_instance_uid, instance.c.digest)
     for some in _portions(sop_instance_uids):
-        for uid, digest in tx.execute(query.where(instance.c.sop_instance_uid.in_(some))):
-            known[uid].add(digest)
+        for uid, study, digest in tx.execute(query.where(instance.c.sop_instance_uid.in_(some))):
+            known[uid].add((study, digest))
     return known
 
 
@@ -171,12 +183,11 @@ def _enter_series(tx: Tx, entries: Sequence[ReceivedInstance]) -> None:
     )
 
 
-def _tell_study(tx: Tx, study_instance_uid: str, its: Sequence[tuple[IndexedInstance, bool]]) -> None:
-    if any(conflict for _, conflict in its):
+def _tell_study(tx: Tx, study_instance_uid: str, its: Sequence[_Fresh]) -> None:
+    if any(fresh.clash for fresh in its):
         studies.flag_conflict(tx, study_instance_uid)
-    inputs = [
-        one.received_at for one, conflict in its if not conflict and one.entry.modality in INPUT_MODALITIES
-    ]  # fmt: skip
+    counting = (fresh.one for fresh in its if not fresh.conflict)
+    inputs = [one.received_at for one in counting if one.entry.modality in INPUT_MODALITIES]
     if inputs:
         studies.received_input(tx, study_instance_uid, inputs[0], max(inputs))
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.schema import instance, segment, series, skipped_record
 from egfr_dls.study import SpoolRef
 
+REGION_MODALITIES = frozenset({"SEG", "RTSTRUCT"})
 # Modalities that can fill an input role. Everything else is kept, but starts nothing and restarts no timer.
-INPUT_MODALITIES = frozenset({"PT", "CT", "MR", "SEG", "RTSTRUCT"})
+INPUT_MODALITIES = frozenset({"PT", "CT", "MR"}) | REGION_MODALITIES
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesInputs:
+    """The instances of a series that can fill a role, by the digests of their contents."""
+
+    modality: str
+    digests: tuple[str, ...]
 
 
 class AssociationState(StrEnum):
@@ -94,15 +106,56 @@ def location(tx: Tx, study_instance_uid: str, sop_instance_uids: Sequence[str]) 
 
 def content_digest_rows(tx: Tx, study_instance_uid: str) -> list[tuple[str, str]]:
     """Return (SOP Instance UID, digest) of the instances that can fill a role, sorted: what a job's dedup key is made of."""
-    rows = tx.execute(
-        select(instance.c.sop_instance_uid, instance.c.digest)
-        .join(series, (series.c.series_instance_uid == instance.c.series_instance_uid)
-              & (series.c.study_instance_uid == instance.c.study_instance_uid))
-        .where(instance.c.study_instance_uid == study_instance_uid, instance.c.conflict.is_(False),
-               series.c.modality.in_(INPUT_MODALITIES))
-        .order_by(instance.c.sop_instance_uid)
-    )  # fmt: skip
+    rows = tx.execute(_inputs(study_instance_uid).order_by(instance.c.sop_instance_uid))
     return [(row.sop_instance_uid, row.digest) for row in rows]
+
+
+def inputs_by_series(tx: Tx, study_instance_uid: str) -> dict[str, SeriesInputs]:
+    """Return the same, by SeriesInstanceUID."""
+    modality: dict[str, str] = {}
+    digests: defaultdict[str, list[str]] = defaultdict(list)
+    for row in tx.execute(_inputs(study_instance_uid).order_by(instance.c.sop_instance_uid)):
+        modality[row.series_instance_uid] = row.modality
+        digests[row.series_instance_uid].append(row.digest)
+    return {uid: SeriesInputs(modality[uid], tuple(its)) for uid, its in digests.items()}
+
+
+def held_elsewhere(tx: Tx, study_instance_uid: str) -> dict[str, list[str]]:
+    """Return the images of a study whose SOP Instance UIDs another study had first: by that study, each in its order."""
+    mine, other = _inputs(study_instance_uid).subquery(), instance.alias()
+    rows = tx.execute(
+        select(other.c.study_instance_uid, mine.c.sop_instance_uid)
+        .distinct()
+        .join(mine, (mine.c.sop_instance_uid == other.c.sop_instance_uid) & (other.c.id < mine.c.id))
+        .where(other.c.study_instance_uid != study_instance_uid, mine.c.modality.not_in(REGION_MODALITIES))
+        .order_by(other.c.study_instance_uid, mine.c.sop_instance_uid)
+    )
+    held: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        held[row.study_instance_uid].append(row.sop_instance_uid)
+    return dict(held)
+
+
+def _inputs(study_instance_uid: str) -> Select[Any]:
+    return (
+        select(
+            instance.c.id,
+            instance.c.sop_instance_uid,
+            instance.c.digest,
+            instance.c.series_instance_uid,
+            series.c.modality,
+        )
+        .join(
+            series,
+            (series.c.series_instance_uid == instance.c.series_instance_uid)
+            & (series.c.study_instance_uid == instance.c.study_instance_uid),
+        )
+        .where(
+            instance.c.study_instance_uid == study_instance_uid,
+            instance.c.conflict.is_(False),
+            series.c.modality.in_(INPUT_MODALITIES),
+        )
+    )
 
 
 def all_sop_instance_uids(tx: Tx) -> list[str]:

@@ -41,7 +41,8 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.LEASED: frozenset(
         {JobState.LEASED, JobState.READY, JobState.DONE, JobState.DEAD}
     ),  # its lease may pass on
-    JobState.DONE: frozenset({JobState.CANCELLED}),  # only by its own effect, in the same transaction
+    # cancelled only by its own effect, in the same transaction; ready where what it led to counts no longer
+    JobState.DONE: frozenset({JobState.CANCELLED, JobState.READY}),
     JobState.DEAD: frozenset({JobState.READY}),
     JobState.CANCELLED: frozenset({JobState.READY}),
 }
@@ -137,11 +138,11 @@ def withdraw(tx: Tx, kind: str, study_instance_uid: str, but: str) -> None:
 
 
 def reopen(tx: Tx, dedup: str, now: float) -> None:
-    """Make a cancelled job ready again, with fresh attempts."""
+    """Make a job that was cancelled or done ready again, as one that is made now."""
     tx.execute(
         _becomes(JobState.READY)
-        .where(job.c.dedup == dedup, job.c.state == JobState.CANCELLED)
-        .values(attempts=0, run_at=now)
+        .where(job.c.dedup == dedup, job.c.state.in_((JobState.CANCELLED, JobState.DONE)))
+        .values(attempts=0, run_at=now, created_at=now)
     )
 
 

@@ -20,6 +20,14 @@ STEPS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE delivery ADD COLUMN absences INTEGER NOT NULL DEFAULT 0",
         "CREATE INDEX ix_delivery_proof_due_at ON delivery (proof_due_at)",
     ),
+    5: (
+        "ALTER TABLE findings ADD COLUMN question VARCHAR(64)",
+        "ALTER TABLE findings ADD COLUMN notice BOOLEAN NOT NULL DEFAULT 0",
+        # another study holding the UID makes no second content of this one
+        "UPDATE instance SET conflict = 0 WHERE conflict AND NOT EXISTS (SELECT 1 FROM instance AS first "
+        "WHERE first.sop_instance_uid = instance.sop_instance_uid "
+        "AND first.study_instance_uid = instance.study_instance_uid AND first.id < instance.id)",
+    ),
 }
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import select, tuple_
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from egfr_dls.ledger import withdrawals
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.schema import findings, patient_study
 
@@ -55,6 +56,13 @@ def enter(tx: Tx, study_instance_uid: str, whose: PatientStudy) -> None:
     tx.execute(row.on_conflict_do_update(index_elements=["study_instance_uid"], set_=values))
 
 
+def key_of(tx: Tx, study_instance_uid: str) -> str | None:
+    """Return whose study it is known to be, or None."""
+    return tx.scalar(
+        select(patient_study.c.patient_key).where(patient_study.c.study_instance_uid == study_instance_uid)
+    )
+
+
 def earlier(tx: Tx, study_instance_uid: str, whose: PatientStudy, biomarker: str) -> list[StoredResult]:
     """Return every result of the patient's earlier studies that was not withdrawn, oldest study and revision first.
 
@@ -75,6 +83,8 @@ def earlier(tx: Tx, study_instance_uid: str, whose: PatientStudy, biomarker: str
             patient_study.c.study_instance_uid != study_instance_uid,
             when < tuple_(whose.study_date, whose.study_time),
             findings.c.biomarker == biomarker,
+            findings.c.notice.is_(False),
+            ~withdrawals.covers(findings.c.study_instance_uid, findings.c.id),
         )
         .order_by(
             patient_study.c.study_date, patient_study.c.study_time, patient_study.c.study_instance_uid,

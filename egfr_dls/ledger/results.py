@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, Select, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from egfr_dls.ledger import withdrawals
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.schema import built_object, delivery, findings
 from egfr_dls.uids import OBJECT_KINDS
@@ -29,19 +30,27 @@ class BuiltObject:
 
 
 def current(tx: Tx, study_instance_uid: str, biomarker: str) -> Row[Any] | None:
-    """Return the newest findings of a study, or None."""
-    return tx.execute(
-        select(findings)
-        .where(findings.c.study_instance_uid == study_instance_uid, findings.c.biomarker == biomarker)
-        .order_by(findings.c.revision.desc())
-        .limit(1)
-    ).one_or_none()
+    """Return the newest result of a study, or None; a notice is none."""
+    rows = _revisions(study_instance_uid, biomarker).where(findings.c.notice.is_(False))
+    return tx.execute(rows.limit(1)).one_or_none()
+
+
+def last(tx: Tx, study_instance_uid: str, biomarker: str) -> Row[Any] | None:
+    """Return the newest findings of a study, be they a result or a notice; or None."""
+    return tx.execute(_revisions(study_instance_uid, biomarker).limit(1)).one_or_none()
 
 
 def newest(tx: Tx, study_instance_uid: str) -> Row[Any] | None:
-    """Return the findings that were concluded last, of whatever biomarker, or None."""
-    query = select(findings).where(findings.c.study_instance_uid == study_instance_uid)
+    """Return the result that was concluded last, of whatever biomarker, or None."""
+    query = select(findings).where(findings.c.study_instance_uid == study_instance_uid, findings.c.notice.is_(False))
     return tx.execute(query.order_by(findings.c.id.desc()).limit(1)).one_or_none()
+
+
+def notice(tx: Tx, study_instance_uid: str) -> Row[Any] | None:
+    """Return what was told of a study beside its result, and since then: it says why that stands; or None."""
+    query = select(findings).where(findings.c.study_instance_uid == study_instance_uid)
+    row = tx.execute(query.order_by(findings.c.id.desc()).limit(1)).one_or_none()
+    return row if row is not None and row.notice else None
 
 
 def by_id(tx: Tx, findings_id: int) -> Row[Any]:
@@ -50,11 +59,29 @@ def by_id(tx: Tx, findings_id: int) -> Row[Any]:
 
 
 def add_findings(
-    tx: Tx, study_instance_uid: str, biomarker: str, dedup: str, document: str, evidence: str, content_at: float
+    tx: Tx,
+    study_instance_uid: str,
+    biomarker: str,
+    dedup: str,
+    document: str,
+    evidence: str,
+    content_at: float,
+    *,
+    question: str | None = None,
+    notice: bool = False,
 ) -> int | None:
-    """Enter findings as the next revision and return their id; None when they are those of the current revision again."""
-    last = current(tx, study_instance_uid, biomarker)
-    if last is not None and last.dedup == dedup:
+    """Enter findings as the next revision and return their id; None when they are those of the last revision again.
+
+    Parameters
+    ----------
+    question
+        what they answer (``completion.question``)
+    notice
+        they are no result: the one before them stands
+    """
+    before = last(tx, study_instance_uid, biomarker)
+    if before is not None and before.dedup == dedup:
+        tx.execute(update(findings).where(findings.c.id == before.id).values(question=question))
         return None
     added = tx.execute(
         insert(findings)
@@ -62,14 +89,25 @@ def add_findings(
             study_instance_uid=study_instance_uid,
             biomarker=biomarker,
             dedup=dedup,
-            revision=1 if last is None else last.revision + 1,
+            revision=1 if before is None else before.revision + 1,
             document=document,
             evidence=evidence,
             content_at=content_at,
+            question=question,
+            notice=notice,
         )
         .returning(findings.c.id)
     )
     return int(added.scalar_one())
+
+
+def _revisions(study_instance_uid: str, biomarker: str) -> Select[Any]:
+    """Return the findings of a study, the newest first."""
+    return (
+        select(findings)
+        .where(findings.c.study_instance_uid == study_instance_uid, findings.c.biomarker == biomarker)
+        .order_by(findings.c.revision.desc())
+    )
 
 
 def add_objects(tx: Tx, findings_id: int, study_instance_uid: str, objects: list[BuiltObject]) -> None:
@@ -102,11 +140,17 @@ def objects_of(tx: Tx, findings_id: int) -> list[Row[Any]]:
 def predecessors(tx: Tx, study_instance_uid: str, biomarker: str, before_revision: int) -> list[Row[Any]]:
     """Return the reports of the newest earlier revision that has any, of each SOP class one, always in the same order.
 
-    What was built and taken back again is none, where a destination has, or is to get, another.
+    What was built and taken back again is none, where a destination has, or is to get, another. ``withdrawn`` says
+    whether the revision was withdrawn.
     """
     is_owed = select(delivery).where(delivery.c.sop_instance_uid == built_object.c.sop_instance_uid).exists()
     rows = tx.execute(
-        select(built_object, findings.c.revision, is_owed.label("is_owed"))
+        select(
+            built_object,
+            findings.c.revision,
+            is_owed.label("is_owed"),
+            withdrawals.covers(findings.c.study_instance_uid, findings.c.id).label("withdrawn"),
+        )
         .join(findings, findings.c.id == built_object.c.findings_id)
         .where(
             findings.c.study_instance_uid == study_instance_uid,

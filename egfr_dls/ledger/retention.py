@@ -6,9 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
-from egfr_dls.ledger import deliveries, instances, studies
+from egfr_dls.ledger import deliveries, returns, studies
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.instances import AssociationState
 from egfr_dls.ledger.jobs import JobState
@@ -19,7 +18,6 @@ from egfr_dls.ledger.schema import (
     delivery,
     instance,
     job,
-    released_study,
     segment,
     series,
     skipped_record,
@@ -84,35 +82,13 @@ def unchanged_since(tx: Tx, before: float) -> list[StudyFacts]:
 
 def release(tx: Tx, study_instance_uid: str, now: float) -> int:
     """Forget where a study's instances lie, so that their space can be given back; return how many there were."""
-    row = upsert(released_study).values(
-        study_instance_uid=study_instance_uid,
-        released_at=now,
-        inputs=len(instances.content_digest_rows(tx, study_instance_uid)),
-    )
-    whole = func.max(released_study.c.inputs, row.excluded.inputs)  # what comes late and goes again is a part
-    tx.execute(
-        row.on_conflict_do_update(
-            index_elements=["study_instance_uid"], set_={"released_at": row.excluded.released_at, "inputs": whole}
-        )
-    )
+    returns.note_release(tx, study_instance_uid, now)
     gone = tx.execute(delete(instance).where(instance.c.study_instance_uid == study_instance_uid)).rowcount
     tx.execute(delete(series).where(series.c.study_instance_uid == study_instance_uid))
     _forget_associations(tx, study_instance_uid)
     tx.execute(update(study).where(study.c.study_instance_uid == study_instance_uid).values(conflict=False))
     studies.record_action(tx, ACTOR, "release_instances", study_instance_uid, f"{gone} instances", now)
     return gone
-
-
-def note_return(tx: Tx, study_instance_uids: Collection[str]) -> None:
-    """Note that a study is no longer released, once as many inputs have come again as went."""
-    rows = tx.execute(
-        select(released_study.c.study_instance_uid, released_study.c.inputs).where(
-            released_study.c.study_instance_uid.in_(list(study_instance_uids))
-        )
-    ).all()
-    for row in rows:
-        if len(instances.content_digest_rows(tx, row.study_instance_uid)) >= row.inputs:
-            tx.execute(delete(released_study).where(released_study.c.study_instance_uid == row.study_instance_uid))
 
 
 def empty_segments(tx: Tx, listeners: Collection[str]) -> list[str]:

@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 metadata = MetaData()
 RowId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
@@ -70,7 +70,9 @@ instance = Table(
     Column("called_ae_title", String(16), nullable=False),
     Column("peer_address", String(64), nullable=False),
     Column("received_at", Float, nullable=False),
-    Column("conflict", Boolean, nullable=False, default=False),  # another content came first under this UID
+    Column(
+        "conflict", Boolean, nullable=False, default=False
+    ),  # another content of the study came first under this UID
     UniqueConstraint("sop_instance_uid", "digest"),
 )
 
@@ -105,6 +107,16 @@ released_study = Table(
     Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
     Column("released_at", Float, nullable=False),
     Column("inputs", Integer, nullable=False),  # how many of them could fill a role
+)
+
+released_series = Table(
+    "released_series",  # what went of a released study; an older version kept only the number of its inputs
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("series_instance_uid", String(64), primary_key=True),
+    Column("modality", String(16), nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("digests", Text, nullable=False),  # JSON: those of regions; of images the number is enough
 )
 
 association = Table(
@@ -144,6 +156,13 @@ job = Table(
     Index("job_due", "kind", "state", "run_at", "id"),
 )
 
+networks_in_use = Table(
+    "networks_in_use",  # those that the inference stage opened last; what is asked changes with them
+    metadata,
+    Column("biomarker", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+)
+
 findings = Table(
     "findings",
     metadata,
@@ -155,6 +174,8 @@ findings = Table(
     Column("document", Text, nullable=False),
     Column("evidence", String(64), nullable=False),  # object store
     Column("content_at", Float, nullable=False),  # the time that stands in the objects
+    Column("question", String(64)),  # egfr_dls.ledger.completion.question; null: of an older version
+    Column("notice", Boolean, nullable=False, default=False, server_default="0"),  # the result before it stands
     UniqueConstraint("study_instance_uid", "biomarker", "revision"),
 )
 
@@ -326,6 +347,37 @@ concluded_subject = Table(
     Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
     Column("position", Integer, primary_key=True),  # the most specific first
     Column("subject", String(32), nullable=False, index=True),  # as in clinical_fact
+)
+
+withdrawal = Table(
+    "withdrawal",  # results that are not to be used any more
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), nullable=False, index=True),
+    Column("through_findings_id", RowId, ForeignKey("findings.id"), nullable=False),  # with all of the study before it
+    Column("title", String(16), nullable=False),  # egfr_dls.ledger.withdrawals.RejectedFor
+    Column("reason", Text, nullable=False),
+    Column("withdrawn_by", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    UniqueConstraint("study_instance_uid", "through_findings_id"),
+)
+
+confirmed_region = Table(
+    "confirmed_region",  # proposed regions that a person accepted
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("tracking_uid", String(64), primary_key=True),  # of the study, the mask and the label
+    Column("label", String(64), nullable=False),
+    Column("confirmed_by", String(64), nullable=False),
+    Column("confirmed_at", Float, nullable=False),
+)
+
+refused_class = Table(
+    "refused_class",  # SOP classes that a destination accepts on an association, and whose objects it then refuses
+    metadata,
+    Column("destination", String(64), primary_key=True),
+    Column("sop_class_uid", String(64), primary_key=True),
+    Column("refused_at", Float, nullable=False),
 )
 
 audit = Table(

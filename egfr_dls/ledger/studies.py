@@ -13,9 +13,9 @@ from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.errors import UsageError
-from egfr_dls.ledger import retrievals
+from egfr_dls.ledger import retrievals, returns, transfers
 from egfr_dls.ledger.engine import Tx
-from egfr_dls.ledger.instances import INPUT_MODALITIES, AssociationState
+from egfr_dls.ledger.returns import Came
 from egfr_dls.ledger.schema import association, association_study, audit, instance, job, released_study, series, study
 from egfr_dls.study import TRANSITIONS, Priority, StudyState
 
@@ -33,7 +33,7 @@ class StudySnapshot:
     """What completeness decides from. Times are UTC seconds.
 
     ``interrupted``: an association that brought input did not end in order, and of no series that it brought has input
-    come since in one that did. ``released``: its instances were given up by retention, and fewer have come again.
+    come since in one that did. ``released``: of a study whose result was left without its instances, what is here.
     ``fetching_until``: how long it waits for its sources; 0 when that is over, None when none was asked.
     ``open_last_record_at``: when something last came of any association that is open.
     """
@@ -44,7 +44,7 @@ class StudySnapshot:
     interrupted: bool
     first_seen_at: float
     last_instance_at: float
-    released: bool = False
+    released: Came | None = None
     fetching_until: float | None = None
     open_last_record_at: float = math.inf
 
@@ -154,10 +154,10 @@ def snapshot(tx: Tx, study_instance_uid: str) -> StudySnapshot:
         study_instance_uid,
         tuple(_series(tx, study_instance_uid)),
         open_associations=len(open_at),
-        interrupted=_interrupted(tx, study_instance_uid),
+        interrupted=transfers.interrupted(tx, study_instance_uid),
         first_seen_at=row.first_seen_at,
         last_instance_at=row.last_instance_at,
-        released=released_at(tx, study_instance_uid) is not None,
+        released=returns.came(tx, study_instance_uid),
         fetching_until=retrievals.waits_until(tx, study_instance_uid),
         open_last_record_at=max(open_at, default=math.inf),
     )
@@ -236,31 +236,6 @@ def record_action(tx: Tx, actor: str, action: str, study_instance_uid: str, deta
     tx.execute(
         insert(audit).values(at=now, actor=actor, action=action, study_instance_uid=study_instance_uid, detail=detail)
     )
-
-
-def _interrupted(tx: Tx, study_instance_uid: str) -> bool:
-    """Whether an association was cut off, and no later one that ended in order brought input of a series of its."""
-    rows = tx.execute(
-        select(
-            association.c.association_id, association.c.state, association_study.c.last_record_at, series.c.series_instance_uid
-        )
-        .distinct()
-        .select_from(instance)
-        .join(series, (series.c.series_instance_uid == instance.c.series_instance_uid)
-              & (series.c.study_instance_uid == instance.c.study_instance_uid))
-        .join(association, association.c.association_id == instance.c.association_id)
-        .join(association_study, (association_study.c.association_id == instance.c.association_id)
-              & (association_study.c.study_instance_uid == instance.c.study_instance_uid))
-        .where(instance.c.study_instance_uid == study_instance_uid, instance.c.conflict.is_(False),
-               series.c.modality.in_(INPUT_MODALITIES))
-    ).all()  # fmt: skip
-    in_order: dict[str, float] = {}  # series -> when one that ended in order brought something last
-    for row in rows:
-        if row.state == AssociationState.RELEASED:
-            in_order[row.series_instance_uid] = max(in_order.get(row.series_instance_uid, 0.0), row.last_record_at)
-    cut_off = {row.association_id for row in rows if row.state == AssociationState.ABORTED}
-    mended = {row.association_id for row in rows if row.last_record_at < in_order.get(row.series_instance_uid, 0.0)}
-    return not cut_off <= mended
 
 
 def _series(tx: Tx, study_instance_uid: str) -> list[SeriesSnapshot]:

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Literal
 
 from egfr_dls.biomarkers import RULES, BiomarkerRule
+from egfr_dls.ledger.instances import REGION_MODALITIES
+from egfr_dls.ledger.returns import Came
 from egfr_dls.ledger.studies import StudySnapshot
 from egfr_dls.settings_sections import Study
 
@@ -20,7 +22,7 @@ class WaitReason(StrEnum):
     QUIET_TIME = "quiet_time"
     INTERRUPTED = "interrupted"
     PAIR_MISSING = "pair_missing"
-    RELEASED = "released"  # analysed before, given up by retention, and not all of it has come again
+    RELEASED = "released"  # given up by retention with its result, and some of its images have come again
     FETCHING = "fetching"  # the sources are being asked for what it lacks
     OPERATOR = "operator"  # force_action = "wait": `egfr-dls studies force` ends it
 
@@ -51,9 +53,18 @@ class Fetch:
     """Ask the sources for what it lacks, and for earlier reports, before anything else is decided."""
 
 
-Decision = Wait | Complete | NotApplicable | Fetch
+@dataclass(frozen=True, slots=True)
+class KeepResult:
+    """What came says nothing without the images, which are gone: the result stands.
+
+    ``too_late``: it is a region that nobody can score, of which is told.
+    """
+
+    too_late: bool = False
+
+
+Decision = Wait | Complete | NotApplicable | Fetch | KeepResult
 SILENCE_SECONDS = 60.0  # over the idle time: one large object may be under way
-ROI_MODALITIES = frozenset({"SEG", "RTSTRUCT"})
 
 
 def decide(
@@ -88,10 +99,10 @@ def decide(
         study = replace(study, open_associations=0, interrupted=True)
     if now < (quiet_from := study.last_instance_at + settings.quiet_seconds):
         return Wait(WaitReason.QUIET_TIME, quiet_from)
+    if (decided := _without_images(study, rule)) is not None:
+        return decided
     if rule is None:
         return NotApplicable()  # a later instance reopens it
-    if study.released:
-        return Wait(WaitReason.RELEASED)  # its result stands: a part of it would be refused in its place
     if may_fetch and study.fetching_until is None:
         return Fetch()
     if study.fetching_until is not None and now < study.fetching_until:
@@ -115,8 +126,17 @@ def asked_rule(study: StudySnapshot, rules: Sequence[BiomarkerRule]) -> Biomarke
 def lacking(study: StudySnapshot, rule: BiomarkerRule) -> frozenset[str]:
     """Return the modalities of which a study lacks something: of its pair, or the end of a transfer; or a region of interest."""
     images = frozenset[str]() if _has_pair(study, rule) and not study.interrupted else rule.needs
-    roi = frozenset[str]() if any(s.modality in ROI_MODALITIES for s in study.series) else ROI_MODALITIES
+    roi = frozenset[str]() if any(s.modality in REGION_MODALITIES for s in study.series) else REGION_MODALITIES
     return images | roi
+
+
+def _without_images(study: StudySnapshot, rule: BiomarkerRule | None) -> Decision | None:
+    """Decide on a study whose result was left without its instances; None: it is another, or others have come, whole."""
+    if study.released is Came.PART:
+        return Wait(WaitReason.RELEASED)  # its result stands: a part of it would be refused in its place
+    if study.released is None or (rule and _has_pair(study, rule)):
+        return None
+    return KeepResult(too_late=study.released is Came.REGION)
 
 
 def _has_pair(study: StudySnapshot, rule: BiomarkerRule) -> bool:

@@ -13,8 +13,9 @@ from egfr_dls.ledger import Ledger, Tx, completion, retrievals, studies
 from egfr_dls.settings import Settings
 from egfr_dls.study import StudyState
 from egfr_dls.telemetry import get_logger
-from listener.indexing.completeness import Complete, Decision, Fetch, NotApplicable, Wait, decide
+from listener.indexing.completeness import Complete, Decision, Fetch, KeepResult, NotApplicable, Wait, decide
 
+ACTOR = "completion"  # in the audit trail
 GRACE_SECONDS = 60.0  # over what a source may take: its turn has to come, and what it gave to be indexed
 
 
@@ -73,6 +74,16 @@ class Completion:
             case Fetch():
                 patience = [(s.name, s.max_seconds + GRACE_SECONDS) for s in self._settings.sources]
                 retrievals.ask(tx, study_instance_uid, patience, now)
+            case KeepResult(too_late):
+                self._keep_result(tx, study_instance_uid, key, now, too_late=too_late)
             case NotApplicable():
                 studies.move(tx, study_instance_uid, StudyState.NOT_APPLICABLE, now)
                 get_logger().info("study_not_applicable", study_key=key)
+
+    def _keep_result(self, tx: Tx, study_instance_uid: str, key: str, now: float, *, too_late: bool) -> None:
+        completion.keep_result(tx, study_instance_uid, self._settings, now, too_late=too_late)
+        if not too_late:
+            get_logger().info("result_kept", study_key=key)
+            return
+        studies.record_action(tx, ACTOR, "region too late", study_instance_uid, "its images were given up", now)
+        get_logger().warning("region_too_late", study_key=key)

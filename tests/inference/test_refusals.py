@@ -9,11 +9,13 @@ import re
 import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import Dataset
 
 from egfr_dls import settings
 from egfr_dls.errors import StudyRefusedError
@@ -24,7 +26,7 @@ from inference.biomarkers.registry import BIOMARKERS, load_scorers
 from inference.imaging.suv import suv_scale
 from inference.read.pet import pet_slices
 from inference.read.series import group_series
-from inference.stage import _incomplete
+from inference.reception_refusals import held_elsewhere, incomplete, too_late
 from inference.study_analysis import analyse_study
 from tests import builders
 from tests.inference.changes import (
@@ -70,8 +72,23 @@ class Case:
     change: Change
     site: Mapping[str, Any] = field(default_factory=dict)
     strict_network: bool = False
-    cut_off_while_sending: bool = False
+    refused_as_received: Callable[[list[Dataset]], StudyRefusedError] | None = None  # whatever its images say
     behind_selection: bool = False  # the choice of series finds it first; the SUV rules alone keep it as a safeguard
+
+
+def cut_off(study: list[Dataset]) -> StudyRefusedError:
+    """The association that brought the CT was."""
+    return incomplete(study, [("CT", str(of(study, "CT")[0].SeriesInstanceUID))])
+
+
+def moved(study: list[Dataset]) -> StudyRefusedError:
+    """Another study had the CT first."""
+    return held_elsewhere({"1.2.826.0.1": [str(ds.SOPInstanceUID) for ds in of(study, "CT")]}, len(study))
+
+
+def after_retention(study: list[Dataset]) -> StudyRefusedError:
+    """Its contour came a month after its images."""
+    return too_late(of(study, "RTSTRUCT"), date(2025, 3, 1), 1)
 
 
 BOX = {"stored_roi_is": "box"}
@@ -82,7 +99,8 @@ CASES: dict[str, Case] = {
     # series and geometry
     "SERIES_MISSING": Case(without("PT")),
     "SERIES_AMBIGUOUS": Case(twice),
-    "STUDY_INCOMPLETE": Case(lambda _: None, cut_off_while_sending=True),
+    "STUDY_INCOMPLETE": Case(lambda _: None, refused_as_received=cut_off),
+    "INSTANCE_UID_CONFLICT": Case(lambda _: None, refused_as_received=moved),
     "SOP_CLASS_UNSUPPORTED": Case(ct(SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1")),
     "PET_NOT_ATTENUATION_CORRECTED": Case(pet(Units="PROPCNTS")),
     "GEOMETRY_MISMATCH": Case(gap),
@@ -90,6 +108,7 @@ CASES: dict[str, Case] = {
     "PIXELS_UNREADABLE": Case(lambda study: put(study[:1], PixelData=b"\x00\x00")),
     # region of interest and field of view
     "NO_ROI": Case(without("RTSTRUCT")),
+    "ROI_TOO_LATE": Case(lambda _: None, refused_as_received=after_retention),
     "ROI_AMBIGUOUS": Case(unmarked, {"ambiguous_roi": "refuse"}),
     "ROI_REFERENCE_MISSING": Case(elsewhere),
     "NO_LUNG_FIELD": Case(without("RTSTRUCT"), {"propose_roi": True}),
@@ -150,8 +169,8 @@ def analyse(tmp_path_factory: pytest.TempPathFactory) -> Analyse:
         study = sound_study()
         case.change(study)
         site, scorers = loaded["strict" if case.strict_network else "warn"]
-        refuse_as = _incomplete(study) if case.cut_off_while_sending else None
-        return analyse_study(study, PET_CT, scorers, strict(site, case.site), refuse_as=refuse_as).findings
+        refused = case.refused_as_received(study) if case.refused_as_received else None
+        return analyse_study(study, PET_CT, scorers, strict(site, case.site), refuse_first=refused).findings
 
     return call
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from egfr_dls.ledger import Ledger, Tx, arrivals, instances, schema, studies
+from egfr_dls.ledger import Ledger, Tx, arrivals, instances, retention, schema, studies, transfers
 from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.spool import AssociationEnded
 from egfr_dls.study import ReceivedInstance, SpoolRef, StudyState
@@ -97,13 +97,45 @@ def test_our_own_object_makes_no_study(tx: Tx) -> None:
     assert instances.all_sop_instance_uids(tx) == []
 
 
-def test_one_sop_instance_uid_in_two_studies_is_one_instance_and_a_conflict(tx: Tx) -> None:
+def test_one_sop_instance_uid_in_two_studies_is_an_instance_of_each_and_a_conflict(tx: Tx) -> None:
     """A SOP Instance UID is unique in the world (PS3.5 9); the second study is flagged, the first is left alone."""
     add(tx)
     add(tx, "d2", study_instance_uid="1.3", series_instance_uid="1.3.1", second=1)
     assert studies.find(tx, "1.3").conflict
     assert not studies.find(tx, STUDY).conflict
-    assert instances.locations(tx, "1.3") == {}
+    assert instances.locations(tx, "1.3") == {"1.2.1.1": SpoolRef("s.seg", 100, 100)}, "its bytes serve its own study"
+    assert instances.locations(tx, STUDY) == {"1.2.1.1": SpoolRef("s.seg", 0, 100)}
+    assert instances.content_digest_rows(tx, "1.3") == [("1.2.1.1", "d2")]
+    add(tx, "d3", study_instance_uid="1.3", series_instance_uid="1.3.1", second=2)
+    assert instances.content_digest_rows(tx, "1.3") == [("1.2.1.1", "d2")], "in a study the first content counts"
+
+
+def test_images_that_come_under_anothers_uids_reopen_their_study(tx: Tx) -> None:
+    """They are all that it has: a study that was moved is received as any other."""
+    add(tx)
+    moved = {"study_instance_uid": "1.3", "series_instance_uid": "1.3.1"}
+    add(tx, "d2", second=1, **moved)
+    studies.move(tx, "1.3", StudyState.NOT_APPLICABLE, 0.0)
+    add(tx, "d3", second=9, sop_instance_uid="1.2.1.2")
+    add(tx, "d4", second=10, sop_instance_uid="1.2.1.2", **moved)
+    assert studies.state(tx, "1.3") is StudyState.RECEIVING
+    assert studies.snapshot(tx, "1.3").last_instance_at == AT.timestamp() + 10
+
+
+def test_who_had_the_uids_of_a_study_first(tx: Tx) -> None:
+    """Of images only: a region under another's UID is judged by what it says."""
+    roi = {"series_instance_uid": "1.5.9", "modality": "SEG"}
+    add(tx)
+    add(tx, sop_instance_uid="1.2.1.2", second=1, study_instance_uid="1.4", series_instance_uid="1.4.1")
+    add(tx, sop_instance_uid="1.2.1.3", second=2, study_instance_uid="1.4", series_instance_uid="1.4.1")
+    add(tx, sop_instance_uid="1.2.9.1", second=3, study_instance_uid="1.4", **roi)
+    for second, uid in enumerate(("1.2.1.1", "1.2.1.2", "1.2.1.3", "1.2.1.4"), start=4):
+        add(tx, "moved", second=second, sop_instance_uid=uid, study_instance_uid="1.5", series_instance_uid="1.5.1")
+    add(tx, "moved", second=9, sop_instance_uid="1.2.9.1", study_instance_uid="1.5", **roi)
+    assert instances.held_elsewhere(tx, "1.5") == {STUDY: ["1.2.1.1"], "1.4": ["1.2.1.2", "1.2.1.3"]}
+    assert instances.held_elsewhere(tx, STUDY) == instances.held_elsewhere(tx, "1.4") == {}
+    retention.release(tx, "1.4", 0.0)
+    assert instances.held_elsewhere(tx, "1.5") == {STUDY: ["1.2.1.1"]}
 
 
 def test_locations_by_uid(tx: Tx) -> None:
@@ -171,6 +203,31 @@ def test_an_interruption_ends_when_images_of_its_series_come_again_in_order(
         add(tx, second=second, association_id=association_id, **WHAT[what])
         end(tx, association_id, released=released)
     assert studies.snapshot(tx, STUDY).interrupted is interrupted
+
+
+@pytest.mark.parametrize(
+    ("sent", "doubted"),
+    [
+        ([("a", "CT", True), ("a", "PT", True)], []),
+        # whole series too: nobody knows that they are, unless they come again
+        ([("a", "CT", False), ("b", "PT", True)], [("CT", "1.2.1")]),
+        ([("a", "CT", False), ("a", "PT", False)], [("CT", "1.2.1"), ("PT", "1.2.2")]),
+        ([("a", "CT", False), ("b", "CT, the next", True), ("c", "PT", False)], [("PT", "1.2.2")]),
+        ([("a", "CT", False), ("b", "SR", False)], [("CT", "1.2.1")]),
+    ],
+)
+def test_the_series_in_doubt_are_named(tx: Tx, sent: list[Sent], doubted: list[tuple[str, str]]) -> None:
+    for second, (association_id, what, released) in enumerate(sent):
+        add(tx, second=second, association_id=association_id, **WHAT[what])
+        end(tx, association_id, released=released)
+    assert transfers.series_in_doubt(tx, STUDY) == doubted
+
+
+def test_so_are_those_of_an_association_that_has_not_ended(tx: Tx) -> None:
+    """Nothing has come of it until the force time."""
+    add(tx)
+    assert transfers.series_in_doubt(tx, STUDY) == [("CT", "1.2.1")]
+    assert not studies.snapshot(tx, STUDY).interrupted
 
 
 def test_an_aborted_object_of_ours_is_no_interruption(tx: Tx) -> None:

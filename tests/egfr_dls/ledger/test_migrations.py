@@ -38,6 +38,12 @@ CREATE TABLE delivery (
 CREATE INDEX ix_delivery_state ON delivery (state);
 INSERT INTO delivery VALUES ('1.2.3', 'pacs', 'stored', 1, 1, 1, 0, '', 1);
 CREATE INDEX ix_instance_association_id ON instance (association_id);
+CREATE TABLE findings (
+  id INTEGER NOT NULL PRIMARY KEY, study_instance_uid VARCHAR(64) NOT NULL, biomarker VARCHAR(64) NOT NULL,
+  dedup VARCHAR(64) NOT NULL, revision INTEGER NOT NULL, document TEXT NOT NULL, evidence VARCHAR(64) NOT NULL,
+  content_at FLOAT NOT NULL, UNIQUE (study_instance_uid, biomarker, revision));
+CREATE INDEX ix_findings_study_instance_uid ON findings (study_instance_uid);
+INSERT INTO findings VALUES (1, '1.2', 'pet_ct_egfr', 'd', 1, '{}', 'e', 1);
 """
 
 
@@ -67,6 +73,8 @@ def test_an_old_ledger_gets_the_shape_of_a_new_one(tmp_path: Path) -> None:
         (stored,) = tx.execute(select(schema.delivery)).all()
         assert (stored.state, stored.proof_due_at, stored.absences) == ("stored", None, 0)  # no proof is owed of it
         assert tx.scalar(select(schema.study.c.priority)) == Priority.ROUTINE
+        (found,) = tx.execute(select(schema.findings)).all()
+        assert (found.question, found.notice) == (None, False)
         assert tx.exec_driver_sql("SELECT version FROM schema_version").scalar_one() == schema.SCHEMA_VERSION
     migrated.close()
     new.close()
@@ -75,3 +83,29 @@ def test_an_old_ledger_gets_the_shape_of_a_new_one(tmp_path: Path) -> None:
 
 def test_there_is_a_step_to_every_version() -> None:
     assert list(STEPS) == list(range(2, schema.SCHEMA_VERSION + 1))
+
+
+def test_a_uid_that_another_study_holds_is_no_second_content_of_a_study_any_more(tmp_path: Path) -> None:
+    """Versions until 4 marked both alike, so that a study which was moved had no instance that counted."""
+    old = tmp_path / "old.sqlite"
+    columns = "sop_instance_uid, sha256, study_instance_uid, conflict"
+    others = (
+        "sop_class_uid, series_instance_uid, transfer_syntax_uid, segment, association_id, calling_ae_title, called_ae_title, "
+        "peer_address"
+    )
+    with sqlite3.connect(old) as connection:
+        connection.executescript(VERSION_1)
+        for uid, digest, study, conflict in (
+            ("1.9.1", "a", "1.2", 0), ("1.9.1", "b", "1.2", 1), ("1.9.1", "c", "1.3", 1), ("1.9.1", "d", "1.3", 1)
+        ):  # fmt: skip
+            connection.execute(
+                f'INSERT INTO instance ({columns}, {others}, "offset", length, received_at) '
+                f"VALUES (?, ?, ?, ?, {', '.join(8 * ['0'])}, 0, 1, 0)",
+                (uid, digest, study, conflict),
+            )
+    connection.close()
+    ledger = Ledger(f"sqlite:///{old}")
+    with ledger.read() as tx:
+        rows = tx.execute(select(schema.instance.c.digest, schema.instance.c.conflict).order_by(schema.instance.c.id))
+        assert [tuple(row) for row in rows] == [("a", False), ("b", True), ("c", False), ("d", True)]
+    ledger.close()

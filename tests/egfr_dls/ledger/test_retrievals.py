@@ -118,3 +118,21 @@ def test_what_was_fetched_in_two_attempts_is_one_series(tx: Tx) -> None:
     retrievals.conclude(tx, claimed(tx), [], NOW)
     retrievals.conclude(tx, claimed(tx, NOW + 60), [CT], NOW + 60)
     assert retrievals.fetched(tx, STUDY) == [FetchedSeries("1.2.3.1", "CT", "pacs", 14)]
+
+
+def test_what_has_been_due_for_longest_comes_first_whatever_its_place_among_the_sources(tx: Tx) -> None:
+    retrievals.put_off(tx, claimed(tx), "UNREACHABLE", [], NOW, again=True)  # due at NOW + 60
+    studies.ensure(tx, "1.2.4", b"k" * 32, NOW)
+    retrievals.ask(tx, "1.2.4", (("pacs", 60.0),), NOW + 30)
+    retrievals.conclude(tx, claimed(tx), [], NOW)  # the second source of the first study
+    assert [(due.study_instance_uid, due.source) for due in (claimed(tx, NOW + 100), claimed(tx, NOW + 100))] == [
+        ("1.2.4", "pacs"), (STUDY, "pacs"),
+    ]  # fmt: skip
+
+
+def test_nor_the_place_of_its_source(tx: Tx) -> None:
+    retrievals.conclude(tx, claimed(tx), [], NOW)
+    retrievals.put_off(tx, claimed(tx), "UNREACHABLE", [], NOW, again=True)  # the second source: due at NOW + 60
+    studies.ensure(tx, "1.2.4", b"k" * 32, NOW)
+    retrievals.ask(tx, "1.2.4", (("pacs", 60.0),), NOW + 70)
+    assert [claimed(tx, NOW + 100).source, claimed(tx, NOW + 100).source] == ["archive", "pacs"]

@@ -7,9 +7,19 @@ from typing import Any
 
 import pytest
 
+from egfr_dls.ledger.returns import Came
 from egfr_dls.ledger.studies import SeriesSnapshot, StudySnapshot
 from egfr_dls.settings_sections import Study
-from listener.indexing.completeness import Complete, Decision, Fetch, NotApplicable, Wait, WaitReason, decide
+from listener.indexing.completeness import (
+    Complete,
+    Decision,
+    Fetch,
+    KeepResult,
+    NotApplicable,
+    Wait,
+    WaitReason,
+    decide,
+)
 
 FRAME, OTHER = "1.2.3", "1.2.4"
 CT, PT = SeriesSnapshot("CT", FRAME), SeriesSnapshot("PT", FRAME)
@@ -55,6 +65,20 @@ def series(*pairs: tuple[str, str]) -> tuple[SeriesSnapshot, ...]:
         ({"series": series(("CT", OTHER), ("PT", FRAME)), "interrupted": True}, FORCE, Complete("pet_ct_egfr", "refuse")),
         # at the force time, but still arriving one association at a time
         ({"series": (PT,), "last_instance_at": FORCE - 1}, FORCE, Wait(WaitReason.QUIET_TIME, FORCE + 59)),
+        # retention gave it up, and its result stands: a part of it waits for the rest, however long
+        ({"released": Came.PART}, FORCE, Wait(WaitReason.RELEASED)),
+        ({"released": Came.PART, "series": (CT,)}, FORCE, Wait(WaitReason.RELEASED)),
+        # what comes late says nothing without the images, and a region is told of
+        ({"released": Came.REGION, "series": series(("SEG", FRAME))}, QUIET, KeepResult(too_late=True)),
+        ({"released": Came.REGION, "series": series(("RTSTRUCT", ""))}, QUIET - 1, Wait(WaitReason.QUIET_TIME, QUIET)),
+        ({"released": Came.REGION, "series": series(("SEG", FRAME)), "interrupted": True}, QUIET, KeepResult(too_late=True)),
+        ({"released": Came.NOTHING, "series": series(("MR", FRAME))}, QUIET, KeepResult()),
+        ({"released": Came.NOTHING, "series": ()}, QUIET, KeepResult()),
+        ({"released": Came.NOTHING, "series": (PT,)}, FORCE, KeepResult()),  # another one, without CT
+        ({"released": Came.REGION, "series": series(("CT", OTHER), ("PT", FRAME))}, FORCE, KeepResult(too_late=True)),
+        # but other images, whole, are a study by themselves
+        ({"released": Came.NOTHING}, QUIET, Complete("pet_ct_egfr")),
+        ({"released": Came.REGION}, QUIET, Complete("pet_ct_egfr")),
         # nothing asks for it
         ({"series": (CT,)}, QUIET, NotApplicable()),
         ({"series": (CT,), "interrupted": True}, QUIET, NotApplicable()),
@@ -111,7 +135,8 @@ SEG = SeriesSnapshot("SEG", FRAME)
         ({"series": (PT,)}, QUIET - 1, Wait(WaitReason.QUIET_TIME, QUIET)),
         ({"series": (PT,), "open_associations": 1}, QUIET, Wait(WaitReason.OPEN_ASSOCIATION)),
         ({"series": (CT,)}, QUIET, NotApplicable()),
-        ({"series": (PT,), "released": True}, QUIET, Wait(WaitReason.RELEASED)),
+        ({"series": (PT,), "released": Came.PART}, QUIET, Wait(WaitReason.RELEASED)),
+        ({"series": (SEG,), "released": Came.REGION}, QUIET, KeepResult(too_late=True)),
         # under way, for its time
         ({"series": (PT,), "fetching_until": 2000.0}, QUIET, Wait(WaitReason.FETCHING, 2000.0)),
         ({"fetching_until": 2000.0}, QUIET, Wait(WaitReason.FETCHING, 2000.0)),

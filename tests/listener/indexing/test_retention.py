@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+from pydicom import Dataset
 from sqlalchemy import select
 
 from egfr_dls import settings as configuration
-from egfr_dls.ledger import completion, instances, jobs, retention, schema, studies
+from egfr_dls.ledger import completion, instances, jobs, results, retention, schema, studies
 from egfr_dls.ledger.retention import StudyFacts
+from egfr_dls.refusals import Remark
 from egfr_dls.settings import Settings
 from egfr_dls.study import StudyState
 from listener.indexing.completion import Completion
 from listener.indexing.retention import DAY_SECONDS, PASS_SECONDS, Retention, may_go
 from tests.builders import STUDY_UID, ct_slices, petct_study
+from tests.egfr_dls.test_findings import SCORED
 from tests.listener.indexing.test_intake import AT, Bench, made_at
 
+BIOMARKER = "pet_ct_egfr"
 DAYS = 30.0
 NOW = AT.timestamp() + 365 * DAY_SECONDS
 OVER = StudyFacts(STUDY_UID, "key", StudyState.DELIVERED, held=False, changed_at=NOW - DAYS * DAY_SECONDS, open_jobs=0,
@@ -59,17 +64,52 @@ def site(tmp_path: Path) -> Settings:
 
 
 def analysed(bench: Bench, site: Settings) -> None:
-    """Receive the study, complete it, and let its analysis find that it asks for nothing after all."""
+    """Receive the study, complete it, and let its analysis refuse it; the PACS has the report."""
     for ds in petct_study():
         bench.receive(ds)
     bench.release()
     bench.intake.index()
     Completion(bench.ledger, site).apply(AT.timestamp() + 60)
+    conclude(bench, site, "refused", AT.timestamp() + 62)
+
+
+def conclude(bench: Bench, site: Settings, refusal: str, now: float) -> None:
+    """Work on the job as the inference stage does, with a refusal of this code, and deliver."""
     with bench.ledger.begin() as tx:
-        job = jobs.claim(tx, completion.KIND, "worker", AT.timestamp() + 61)
+        job = jobs.claim(tx, completion.KIND, "worker", now)
         assert job is not None
+        found = replace(SCORED, study_instance_uid=STUDY_UID, status="refused", refusal=Remark(refusal, "why"))
+        forced = job.payload["forced"]
+        question = completion.asked(tx, STUDY_UID, BIOMARKER, forced, site)
+        told = forced == completion.RELEASED
+        results.add_findings(
+            tx, STUDY_UID, BIOMARKER, refusal, found.to_json(), "e", now, question=question, notice=told
+        )
         jobs.finish(tx, job, lambda _: None)
-        studies.move(tx, STUDY_UID, StudyState.NOT_APPLICABLE, AT.timestamp() + 62)
+        completion.return_to_result(tx, STUDY_UID, BIOMARKER, site, now)
+        studies.move(tx, STUDY_UID, StudyState.DELIVERED, now)
+
+
+def send(bench: Bench, site: Settings, some: Sequence[Dataset], association: str) -> None:
+    """Send these in an association of their own; they are indexed, and decided on when the quiet time is over."""
+    for ds in some:
+        bench.receive(ds, association)
+    bench.release(association)
+    bench.intake.index()
+    Completion(bench.ledger, site).apply(NOW + 100)
+
+
+def stands(bench: Bench) -> tuple[StudyState, float | None]:
+    """Return the study's state, and when its instances were given up."""
+    with bench.ledger.read() as tx:
+        return studies.state(tx, STUDY_UID), studies.released_at(tx, STUDY_UID)
+
+
+def revisions(bench: Bench) -> list[tuple[str, bool]]:
+    """Return code and kind of every finding."""
+    with bench.ledger.read() as tx:
+        rows = tx.execute(select(schema.findings).order_by(schema.findings.c.id)).all()
+    return [(row.dedup, row.notice) for row in rows]
 
 
 def retained(bench: Bench) -> Retention:
@@ -91,7 +131,7 @@ def test_a_study_that_is_over_goes_and_its_segments_with_it(bench: Bench, site: 
     assert retained(bench).apply(NOW) == NOW + PASS_SECONDS
     assert count(bench) == segments(bench, "sealed") == 0
     with bench.ledger.read() as tx:
-        assert studies.state(tx, STUDY_UID) is StudyState.NOT_APPLICABLE
+        assert studies.state(tx, STUDY_UID) is StudyState.DELIVERED
         assert studies.released_at(tx, STUDY_UID) == NOW
         assert [row.action for row in tx.execute(select(schema.audit))] == ["release_instances"]
         assert not set(instances.watermarks(tx)) & instances.sealed_segments(tx)
@@ -160,24 +200,59 @@ def test_the_same_study_sent_again_is_received_anew_and_not_analysed_twice(bench
     analysed(bench, site)
     retained(bench).apply(NOW)
     whole = petct_study()
-
-    def send(some: list[Any], association: str) -> None:
-        for ds in some:
-            bench.receive(ds, association)
-        bench.release(association)
-        bench.intake.index()
-        Completion(bench.ledger, site).apply(NOW + 100)
-
-    send(whole[:-1], "again-1")
-    with bench.ledger.read() as tx:
-        assert studies.state(tx, STUDY_UID) is StudyState.RECEIVING, "a part is not analysed in the place of the whole"
-        assert studies.released_at(tx, STUDY_UID) == NOW
-    send(whole[-1:], "again-2")
-    with bench.ledger.read() as tx:
-        assert studies.state(tx, STUDY_UID) is StudyState.NOT_APPLICABLE, "where the analysis of this set had led"
-        assert studies.released_at(tx, STUDY_UID) is None
-        assert len(tx.execute(select(schema.job)).all()) == 1
+    send(bench, site, whole[:-1], "again-1")
+    assert stands(bench) == (StudyState.RECEIVING, NOW), "a part is not analysed in the place of the whole"
+    send(bench, site, whole[-1:], "again-2")
+    assert stands(bench) == (StudyState.REFUSED, None), "where the analysis of this set had led"
+    assert revisions(bench) == [("refused", False)]
     assert count(bench) == 16
+
+
+# --- a region that comes when the images are gone ---------------------------------------------------------------------
+
+
+def test_a_region_that_comes_too_late_is_told_of_and_changes_nothing(bench: Bench, site: Settings) -> None:
+    analysed(bench, site)
+    retained(bench).apply(NOW)
+    with structlog.testing.capture_logs() as events:
+        send(bench, site, [late_region()], "late")
+    assert [(e["event"], e["log_level"]) for e in events] == [("region_too_late", "warning")]
+    conclude(bench, site, "ROI_TOO_LATE", NOW + 110)
+    assert stands(bench) == (StudyState.DELIVERED, NOW)
+    assert revisions(bench) == [("refused", False), ("ROI_TOO_LATE", True)]
+    with bench.ledger.read() as tx:
+        assert [row.action for row in tx.execute(select(schema.audit))] == ["release_instances", "region too late"]
+
+
+def test_and_is_scored_when_the_images_come_again(bench: Bench, site: Settings) -> None:
+    analysed(bench, site)
+    retained(bench).apply(NOW)
+    send(bench, site, [late_region()], "late")
+    conclude(bench, site, "ROI_TOO_LATE", NOW + 110)
+    whole = petct_study()
+    send(bench, site, whole[:-1], "again-1")
+    assert stands(bench) == (StudyState.RECEIVING, NOW), "with the region they are as many as went, and not all"
+    send(bench, site, whole[-1:], "again-2")
+    assert stands(bench) == (StudyState.COMPLETE, None)
+    with bench.ledger.read() as tx:
+        assert len(instances.content_digest_rows(tx, STUDY_UID)) == 17
+        assert [job.state for job in studies.jobs_of(tx, STUDY_UID)] == ["done", "done", "ready"]
+
+
+def test_nor_does_anything_else_that_comes_late(bench: Bench, site: Settings) -> None:
+    analysed(bench, site)
+    retained(bench).apply(NOW)
+    other = ct_slices(Modality="MR", SeriesInstanceUID="1.2.3.5")[0]
+    with structlog.testing.capture_logs() as events:
+        send(bench, site, [other], "late")
+    assert [e["event"] for e in events] == ["result_kept"]
+    assert stands(bench) == (StudyState.REFUSED, NOW), "this PACS has no report of it"
+    assert revisions(bench) == [("refused", False)]
+
+
+def late_region() -> Dataset:
+    """Return what the indexer takes for a SEG of somebody's."""
+    return ct_slices(Modality="SEG", SeriesInstanceUID="1.2.3.4", SOPInstanceUID="1.2.3.4.1")[0]
 
 
 def test_a_part_that_comes_late_and_goes_again_does_not_make_the_whole_smaller(bench: Bench, site: Settings) -> None:
