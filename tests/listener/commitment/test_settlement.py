@@ -157,6 +157,25 @@ def test_one_that_waits_holds_no_other_up(bench: Bench) -> None:
     assert [row.state for row in bench.rows()] == [CommitmentState.REQUESTED, CommitmentState.SETTLED]
 
 
+def test_one_that_fails_as_a_whole_waits_for_no_instance(bench: Bench) -> None:
+    """What is about to be indexed makes no difference to it."""
+    bench.own.append(received("1.4"), [b"bytes"])
+    bench.ask("1.4")
+    bench.ask("1.4", "1.5")
+    bench.settlement.apply(NOW)
+    assert [row.state for row in bench.rows()] == [CommitmentState.REQUESTED, CommitmentState.SETTLED]
+    assert bench.decided() == [{"1.4": 0x0131, "1.5": 0x0131}]
+
+
+def test_nor_one_of_a_class_that_is_here_as_another(bench: Bench) -> None:
+    """It is here, and so not looked for in the spool, wherever else its UID is coming."""
+    bench.index("1.4", sop_class_uid="1.2.840.10008.5.1.4.1.1.128")
+    bench.own.append(received("1.4"), [b"bytes"])
+    bench.ask("1.4")
+    assert bench.settlement.apply(NOW) == math.inf
+    assert bench.decided() == [{"1.4": 0x0119}]
+
+
 def test_another_request_under_a_known_transaction_uid_fails_as_a_whole(bench: Bench) -> None:
     bench.index("1.3", "1.4")
     bench.ask("1.3")
