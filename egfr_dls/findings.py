@@ -93,6 +93,8 @@ class LesionFinding:
     roi_drawn_by: str = ""  # a person of staff, else the software that made it; for reports, never for logs
     roi_drawn_at: str | None = None  # ISO 8601 without zone, as the stored object's header has it
     roi_instead_of: tuple[str, ...] = ()  # older stored regions of the same lesion, which are not used
+    roi_confirmed_by: str = ""  # who accepted a proposed region (`studies confirm`); for reports, never for logs
+    roi_confirmed_at: str | None = None  # ISO 8601, UTC
     distance_to_cut_off: float | None = None  # score minus cut-off, unrounded: not negative where it counts as high
     pixel_mm: tuple[float, float] | None = None  # row and column spacing of the CT, on whose pixels the squares lie
 
@@ -208,6 +210,7 @@ LESION_KEYS = (
     "label", "roi_source", "confirmed", "tracking_uid", "volume_ml", "suv_max", "suv_mean", "mtv_ml", "tlg_g",
     "egfr_dls", "pdl1_dls", "slice_sd", "distance_to_cut_off", "pixel_mm", "slices_refused", "reason",
     "roi_sop_instance_uid", "roi_number", "roi_description", "roi_drawn_by", "roi_drawn_at", "roi_instead_of",
+    "roi_confirmed_by", "roi_confirmed_at",
 )  # fmt: skip
 PRIOR_KEYS = ("study_date", "egfr_dls", "pdl1_dls", "source", "demonstration", "model")
 MODEL_KEYS = ("name", "version", "sha256", "status")

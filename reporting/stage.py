@@ -19,7 +19,7 @@ from egfr_dls.delivery import DEMONSTRATION
 from egfr_dls.evidence import EvidenceImages
 from egfr_dls.findings import StudyFindings
 from egfr_dls.job_loop import Clock
-from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies
+from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies, withdrawals
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.ledger.results import BuiltObject
 from egfr_dls.settings import Settings
@@ -29,11 +29,13 @@ from egfr_dls.study import SpoolRef
 from egfr_dls.telemetry import get_logger
 from egfr_dls.uids import OBJECT_KINDS, series_uid
 from reporting.acceptance import enqueue_anew, has_another, variant_of
-from reporting.build import ReportObject, build_pictures, build_reports, prepare, required_headers, to_bytes
+from reporting.build import ReportObject, build_pictures, build_reports, prepare, required_headers
 from reporting.context import Predecessor, ReportContext, ReportOptions, Revision
 from reporting.delivery import delivering
+from reporting.keeping import keep
 from reporting.source_header import SourceImages
 from reporting.variants import Variant
+from reporting.withdrawn import notes_of
 
 Kept: TypeAlias = tuple[
     BuiltObject, tuple[Variant, ...]
@@ -63,10 +65,13 @@ class ReportHandler:
 
     def handle(self, job: Job) -> Effect:
         """Build and keep the objects; return what to write of those behind the report, which is sent while they are made."""
+        if "withdrawal_id" in job.payload:
+            return notes_of(job, self._store)
         with self._store.ledger.read() as tx:
             row = results.by_id(tx, job.payload["findings_id"])
+            withdrawn = withdrawals.of_findings(tx, row.study_instance_uid, row.id) is not None
         found = StudyFindings.from_json(row.document)
-        if found.refusal is not None and not self._settings.reporting.refusals:
+        if withdrawn or (found.refusal is not None and not self._settings.reporting.refusals):
             return lambda _tx: None
         key = self._key(job.study_instance_uid)
         with structlog.contextvars.bound_contextvars(study_key=key):
@@ -90,7 +95,7 @@ class ReportHandler:
     def _variants(self) -> dict[str, Variant]:
         """Return what is built for each destination, by its name."""
         with self._store.ledger.read() as tx:
-            return {d.name: variant_of(tx, d) for d in self._settings.destinations}
+            return {d.name: variant_of(tx, d, self._clock()) for d in self._settings.destinations}
 
     def _context(self, row: Row[Any], found: StudyFindings, variants: Mapping[str, Variant]) -> ReportContext:
         evidence = EvidenceImages.from_bytes(self._store.objects.get(row.evidence))
@@ -127,33 +132,28 @@ class ReportHandler:
         reports = tuple(
             Predecessor(b.sop_class_uid, b.sop_instance_uid, b.series_instance_uid, b.study_instance_uid)
             for b in before
+            if not b.withdrawn
         )
+        withdrawn = next((b.sop_instance_uid for b in before if b.withdrawn), None)
         dates = {kind: datetime.fromtimestamp(at) for kind, at in begun.items() if at is not None}  # noqa: DTZ006  # local, as above
-        return Revision(row.revision, reports[0] if reports else None, dates, reports[1:])
+        return Revision(row.revision, reports[0] if reports else None, dates, reports[1:], withdrawn)
 
     def _keep(self, made: ReportObject, content_at: float) -> Kept:
-        kept = BuiltObject(
-            sop_instance_uid=str(made.sop_instance_uid),
-            series_instance_uid=str(made.dataset.SeriesInstanceUID),
-            sop_class_uid=str(made.sop_class_uid),
-            transfer_syntax_uid=str(made.dataset.file_meta.TransferSyntaxUID),
-            kind=made.kind,
-            sha256=self._store.objects.put(to_bytes(made)),
-            series_at=content_at,
-        )
-        return kept, made.variants
+        return keep(made, self._store.objects, content_at), made.variants
 
     def _write(
         self, tx: Tx, row: Row[Any], found: StudyFindings, kept: Sequence[Kept], built: Mapping[str, _Built]
     ) -> None:
-        """Enter the objects, and queue for each destination those of its variant."""
+        """Enter the objects, and queue for each destination those of its variant; of a withdrawn result nothing goes."""
+        if withdrawals.of_findings(tx, row.study_instance_uid, row.id) is not None:
+            return
         results.add_objects(tx, row.id, row.study_instance_uid, [made for made, _ in kept])
         kept_from = self._kept_from(found)
         for destination in self._settings.destinations:
             variant = built[destination.name].variant
             if has_another(tx, row.id, destination, built[destination.name].report):
                 continue
-            if variant_of(tx, destination) != variant:  # it has just shown that it takes something else
+            if variant_of(tx, destination, self._clock()) != variant:  # it has just shown that it takes something else
                 enqueue_anew(tx, row.id, row.study_instance_uid, self._clock())
                 continue
             uids = [made.sop_instance_uid for made, taken_as in kept if variant in taken_as]

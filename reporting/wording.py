@@ -166,20 +166,26 @@ def roi_sentence(lesion: LesionFinding) -> str:
 
 
 def roi_authors(findings: StudyFindings) -> tuple[str, ...]:
-    """Return who made each stored region and when, as its object says it.
+    """Return who made each stored region and when, as its object says it, and who confirmed each proposed one.
 
     For objects and the terminal: pages and ``report.html`` are copied where no name and no date may go.
     """
-    return tuple(
-        f"{lesion.label}: the stored region was made{_by_and_at(lesion)}."
+    made = (
+        f"{lesion.label}: the stored region was made{_by_and_at(lesion.roi_drawn_by, lesion.roi_drawn_at)}."
         for lesion in findings.lesions
         if lesion.roi_drawn_by or lesion.roi_drawn_at
     )
+    confirmed = (
+        f"{lesion.label}: the proposed region was confirmed{_by_and_at(lesion.roi_confirmed_by, lesion.roi_confirmed_at)} UTC."
+        for lesion in findings.lesions
+        if lesion.roi_confirmed_at
+    )
+    return (*made, *confirmed)
 
 
-def _by_and_at(lesion: LesionFinding) -> str:
-    by = f" by {lesion.roi_drawn_by}" if lesion.roi_drawn_by else ""
-    at = f" on {lesion.roi_drawn_at.replace('T', ' ')[:19]}" if lesion.roi_drawn_at else ""
+def _by_and_at(who: str, when: str | None) -> str:
+    by = f" by {who}" if who else ""
+    at = f" on {when.replace('T', ' ')[:19]}" if when else ""
     return by + at
 
 

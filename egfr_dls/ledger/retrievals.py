@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Row, Select, exists, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from egfr_dls.ledger import withdrawals
 from egfr_dls.ledger.engine import Tx
-from egfr_dls.ledger.schema import fetched_report, fetched_series, retrieval, study
+from egfr_dls.ledger.schema import built_object, fetched_report, fetched_series, retrieval, study
 from egfr_dls.study import StudyState
 
 ATTEMPTS = 5
@@ -165,12 +166,17 @@ def reports(tx: Tx, study_instance_uid: str) -> list[tuple[str, str]]:
     """Return source and digest of what is kept of the earlier reports that were listed for a study, in a fixed order."""
     rows = tx.execute(
         select(fetched_report.c.source, fetched_report.c.sha256)
-        .where(fetched_report.c.study_instance_uid == study_instance_uid)
+        .where(fetched_report.c.study_instance_uid == study_instance_uid, ~_WITHDRAWN.exists())
         .order_by(fetched_report.c.sop_instance_uid)
     )
     return [(row.source, row.sha256) for row in rows]
 
 
+# Of a fetched report: one of ours that was withdrawn, wherever it came back from. It is none.
+_WITHDRAWN = select(built_object.c.sop_instance_uid).where(
+    built_object.c.sop_instance_uid == fetched_report.c.sop_instance_uid,
+    withdrawals.covers(built_object.c.study_instance_uid, built_object.c.findings_id),
+)
 _NO_LEASE: dict[str, object] = {"holder": None, "lease_until": 0.0}
 
 

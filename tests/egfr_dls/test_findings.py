@@ -41,6 +41,7 @@ LESION_KEYS = {
     "label", "roi_source", "confirmed", "tracking_uid", "volume_ml", "suv_max", "suv_mean", "mtv_ml", "tlg_g", "egfr_dls",
     "pdl1_dls", "slice_sd", "slices", "reason", "roi_sop_instance_uid", "roi_number", "roi_description",
     "roi_drawn_by", "roi_drawn_at", "roi_instead_of", "distance_to_cut_off", "pixel_mm", "slices_refused",
+    "roi_confirmed_by", "roi_confirmed_at",
 }  # fmt: skip
 PATIENT_KEYS = {
     "egfr_dls", "pdl1_dls", "slice_sd", "n_slices", "pathway", "rationale", "caveats", "distance_to_cut_off",
@@ -68,6 +69,8 @@ lesions = st.builds(
     roi_instead_of=st.lists(texts, max_size=2).map(tuple),
     distance_to_cut_off=st.none() | numbers,
     pixel_mm=st.none() | st.tuples(numbers, numbers),
+    roi_confirmed_by=texts,
+    roi_confirmed_at=st.none() | texts,
 )
 findings = st.builds(
     StudyFindings,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
 from egfr_dls import settings
 from egfr_dls.refusals import Remark
+from egfr_dls.study import Confirmation, RoiSource
 from inference.biomarkers.clinical_context import UNKNOWN, ClinicalContext, Histology
 from inference.inputs import inputs_sha256, preprocessing_sha256
 from inference.models.manifest import Preprocessing
+from inference.roi.region import Roi
 
 WARNING = Remark("ROI_AMBIGUOUS", "no stored ROI is marked as a tumour")
 
@@ -24,6 +28,13 @@ def test_a_warning_alone_makes_another_report() -> None:
 def test_clinical_facts_make_another_report() -> None:
     known = ClinicalContext(Histology.ADENOCARCINOMA)
     assert inputs_sha256((), (), Dataset(), known, ()) != inputs_sha256((), (), Dataset(), UNKNOWN, ())
+
+
+def test_who_confirmed_a_region_and_when_makes_another_report() -> None:
+    roi = Roi("Lesion 1", np.ones((1, 2, 2), dtype=bool), RoiSource.PROPOSED, True, "2.25.1", 1.0, None, "how")
+    said = [None, *(Confirmation("2.25.1", "Lesion 1", by, at) for by, at in (("a", "1"), ("b", "1"), ("a", "2")))]
+    digests = {inputs_sha256((), [replace(roi, confirmation=c)], Dataset(), UNKNOWN, ()) for c in said}
+    assert len(digests) == 4
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,16 @@ def test_a_region_of_software_elsewhere_is_unverified_too() -> None:
     assert wording.roi_in_short(findings.lesions[0]) == "stored SEG, NOT confirmed"
 
 
+def test_the_report_says_who_confirmed_a_proposed_region_and_pages_do_not() -> None:
+    """Pages and HTML are copied where no name and no date may go."""
+    confirmed = lesion_finding(
+        confirmed=True, roi_confirmed_by="Reader Rita", roi_confirmed_at="2025-06-01T10:11:12+00:00"
+    )
+    said = "Lesion 1: the proposed region was confirmed by Reader Rita on 2025-06-01 10:11:12 UTC."
+    assert wording.roi_authors(scored_findings(lesions=(confirmed,))) == (said,)
+    assert "Rita" not in " ".join(wording.limitations(scored_findings(lesions=(confirmed,))))
+
+
 def test_an_unconfirmed_region_is_said_in_the_headline_and_the_reason_does_not_say_it_again() -> None:
     """The stored rationale bears the mark or not; a report marks by what it knows of the regions, once."""
     bare = scored_findings()

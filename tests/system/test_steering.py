@@ -84,7 +84,7 @@ def test_the_next_revision_after_a_withdrawal_follows_nothing(service: Service, 
     wait_until(lambda: notes(pacs, uid), "the note", context=service.tail)
     (region,) = of_modality(small_study(52), "SEG")
     region.SOPInstanceUID = region.file_meta.MediaStorageSOPInstanceUID = f"{region.SOPInstanceUID}.9"
-    region.ContentDate = "20250601"
+    region.ContentDate = "20991231"  # the newest region of a lesion counts
     send_whole(service.port, [region])
     wait_until(lambda: len(pacs.reports(uid)) == 2, "the next revision", context=service.tail)
     later = pacs.reports(uid)[1].dataset
@@ -143,7 +143,7 @@ def test_a_confirmed_proposal_is_reported_as_the_next_revision(service: Service,
     send_whole(service.port, list(phantom_datasets(phantom, RoiKind.NONE).values()))
     first = service.wait_for_state(uid, StudyState.DELIVERED, seconds=300)
     assert {x["confirmed"] for x in first["findings"]["lesions"]} == {False}
-    assert "Unverified ROI" in str(pacs.reports(uid)[0].dataset)
+    assert b"Unverified ROI" in pacs.reports(uid)[0].data
     service.cli("studies", "confirm", uid, "--by", "Rita", "--revision", "1")
     wait_until(lambda: len(pacs.reports(uid)) == 2, "revision 2", seconds=300, context=service.tail)
     second = service.wait_until_all_is_sent(uid)
@@ -153,11 +153,11 @@ def test_a_confirmed_proposal_is_reported_as_the_next_revision(service: Service,
     scores = [[x["egfr_dls"] for x in document["findings"]["lesions"]] for document in (first, second)]
     assert scores[0] == scores[1], "the score does not depend on who looked"
     assert "ROI_PROPOSED" not in {w["code"] for w in second["findings"]["warnings"]}
-    report = pacs.reports(uid)[1].dataset
-    assert "Unverified ROI" not in str(report)
-    assert "ROI-PROP-CONF" in str(report)
-    assert "the proposed region was confirmed by Rita on " in str(report)
-    assert "PredecessorDocumentsSequence" in report
+    report = pacs.reports(uid)[1]
+    assert b"Unverified ROI" not in report.data
+    assert b"ROI-PROP-CONF" in report.data
+    assert b"the proposed region was confirmed by Rita on " in report.data
+    assert "PredecessorDocumentsSequence" in report.dataset
     assert "confirmed already by Rita" in service.cli("studies", "confirm", uid)
     assert not [line for line in service.log() if "Rita" in json.dumps(line)]
     assert (

@@ -15,7 +15,7 @@ from pydicom.sr.coding import Code
 from egfr_dls.errors import StudyRefusedError
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings_sections import PetCtEgfr
-from egfr_dls.study import RoiSource
+from egfr_dls.study import Confirmation, RoiSource
 from egfr_dls.uids import derived_uid
 from egfr_dls.volume import Unit, Volume
 from inference.imaging.resample import mask_onto
@@ -305,3 +305,22 @@ def test_the_real_study_with_the_rule_of_the_site(shared_data: Path) -> None:
     with pytest.raises(StudyRefusedError) as refused:
         find_rois(pet, ct, stored, PetCtEgfr(ambiguous_roi="refuse"), STUDY_UID)
     assert refused.value.message.count("segment ") == 5
+
+
+def test_a_proposal_that_a_person_accepted_is_confirmed_and_says_by_whom(phantom: Phantom) -> None:
+    proposed = find_rois(phantom.pet_suv, phantom.ct_hu, [], PetCtEgfr(), phantom.study_instance_uid).rois
+    first = Confirmation(proposed[0].tracking_uid, "Lesion 1", "Rita", "2025-01-02T12:00:00+00:00")
+    gone = Confirmation("2.25.1", "Lesion 2", "Rita", "2025-01-02T12:00:00+00:00")  # of a mask that is another now
+
+    def found(*accepted: Confirmation) -> RoiResult:
+        return find_rois(
+            phantom.pet_suv, phantom.ct_hu, [], PetCtEgfr(), phantom.study_instance_uid, confirmations=accepted
+        )
+
+    result = found(first, gone)
+    assert [roi.confirmed for roi in result.rois] == [True, *[False] * (len(proposed) - 1)]
+    assert result.rois[0].confirmation == first
+    everything = found(*(replace(first, tracking_uid=roi.tracking_uid) for roi in proposed))
+    assert all(roi.confirmed for roi in everything.rois)
+    assert codes_of(everything) == [], "nothing waits for a reader"
+    assert [roi.tracking_uid for roi in everything.rois] == [roi.tracking_uid for roi in proposed]
