@@ -29,7 +29,7 @@ COMMANDS: dict[str, str] = {
     "export-cohort": "training_export.cohort_command:export_cohort",
     "config": "egfr_dls.config_command:config",
 }
-# Commands of a group that lie in another package than the group itself.
+# Commands of a group that lie in another module than the group itself.
 JOINED: dict[str, dict[str, str]] = {
     "models": {
         "import": "training_export.import_command:import_network",
@@ -38,6 +38,11 @@ JOINED: dict[str, dict[str, str]] = {
     },
 }
 
+    "studies": {
+        "confirm": "egfr_dls.confirm_command:confirm",
+        "withdraw": "egfr_dls.withdraw_command:withdraw",
+        "replay": "egfr_dls.replay_command:replay",
+    },
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for, so that `--help` is quick and the kernel stays alone."""
