@@ -27,7 +27,7 @@ from reporting.seg import segmentation
 from reporting.source_header import SourceImages
 from reporting.sr import score_report
 from tests.builders import CT_SERIES_UID, PET_SERIES_UID, ct_slices, pet_slices
-from tests.reporting.report_cases import NOW, Case, headers, lesion_evidence, lesion_finding, scored, scored_findings
+from tests.reporting.report_cases import Case, headers, lesion_evidence, lesion_finding, scored, scored_findings
 
 CT_PIXELS = 512
 Seconds = tuple[float, float]  # CPU, wall

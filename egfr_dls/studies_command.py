@@ -214,5 +214,6 @@ def _require_instances(tx: Tx, row: Row[Any]) -> None:
     at = rows.released_at(tx, row.study_instance_uid)
     if at is not None and not instances.count(tx, row.study_instance_uid):
         raise StudyReleasedError(
-            f"{row.study_key}: its instances were given up by retention on {utc(at)[:10]} ([storage] retention_days); send the study again"
+            f"{row.study_key}: its instances were given up by retention on {utc(at)[:10]} ([storage] retention_days); "
+            "send the study again"
         )

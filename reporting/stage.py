@@ -22,8 +22,8 @@ from egfr_dls.job_loop import Clock
 from egfr_dls.ledger import Tx, deliveries, instances, jobs, results, studies, withdrawals
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.ledger.results import BuiltObject
-from egfr_dls.settings import Settings
 from egfr_dls.node_transport import is_loopback
+from egfr_dls.settings import Settings
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import SpoolRef
 from egfr_dls.telemetry import get_logger

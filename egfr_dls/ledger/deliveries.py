@@ -38,7 +38,6 @@ from egfr_dls.ledger import acceptance, destinations
 from egfr_dls.ledger.engine import Tx
 from egfr_dls.ledger.schema import built_object, delivery, destination, findings, study
 
-
 POINTS_AT = {"report": "roi", "pdf": "report"}  # Referenced Segment (TID 1411), Source Instance Sequence (0042,0013)
 
 

@@ -6,7 +6,7 @@ rejection note is built by the reporter from what stands here, and is an object 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -152,7 +152,7 @@ def standing(tx: Tx) -> dict[str, float]:
         .where(withdrawal.c.through_findings_id >= newest_result)
         .group_by(withdrawal.c.study_instance_uid)
     )
-    return {uid: at for uid, at in rows}
+    return dict(rows.tuples().all())
 
 
 def _covered_before(tx: Tx, made: Withdrawal) -> int:
