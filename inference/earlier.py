@@ -29,7 +29,7 @@ class EarlierResult:
 
     study_instance_uid: str  # or what stands for it where it is not known
     source: str
-    revision: int = 0  # Instance Number (0020,0013) of the report
+    revision: int = -1  # Instance Number (0020,0013) of the report; -1: not known, before any that is
     when: tuple[str, str] = ("", "")
     demonstration: bool | None = None
     finding: PriorFinding | None = None  # None: refused, or left out
@@ -72,6 +72,5 @@ def _standing(of_study: list[EarlierResult], *, demonstration: bool) -> Iterator
         yield EarlierResult(other.study_instance_uid, other.source, why_left_out=OF_ANOTHER_KIND[demonstration])
 
 
-def _rank(one: EarlierResult) -> tuple[bool, bool, int, str]:
-    is_own = one.source == LEDGER
-    return is_own, is_own or not one.why_left_out, one.revision, one.source
+def _rank(one: EarlierResult) -> tuple[bool, int, str]:
+    return one.source == LEDGER, one.revision, one.source

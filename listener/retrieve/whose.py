@@ -25,6 +25,7 @@ def patient_id_of(spool: Spool, places: Iterable[SpoolRef], modalities: Set[str]
 
 
 def _facts(spool: Spool, place: SpoolRef) -> InstanceFacts | None:
+    """Return what an instance says of itself; None where it cannot be read, or no longer."""
     try:
         with spool.open(place) as part10:
             command, data_set = instance_of(iter(lambda: part10.read(PIECE_BYTES), b""))
@@ -32,7 +33,5 @@ def _facts(spool: Spool, place: SpoolRef) -> InstanceFacts | None:
             for piece in data_set:
                 reader.feed(memoryview(piece))
             return reader.finish()
-    except (
-        EgfrDlsError
-    ):  # it cannot be read, or no longer: PET and CT are held against each other once more when scored
+    except EgfrDlsError:  # PET and CT are held against each other once more when they are scored
         return None

@@ -22,7 +22,7 @@ def refused(study: str, **keys: object) -> EarlierResult:
     return replace(scored(study, 0.5, **keys), finding=None)  # type: ignore[arg-type]  # as scored
 
 
-def lost(study: str, why: str = UNREADABLE, source: str = "pacs", revision: int = 0) -> EarlierResult:
+def lost(study: str, why: str = UNREADABLE, source: str = "pacs", revision: int = -1) -> EarlierResult:
     return EarlierResult(study, source, revision, why_left_out=why)
 
 
@@ -58,7 +58,7 @@ def test_a_revision_of_our_own_that_cannot_be_read_is_replaced_by_no_other() -> 
 
 
 def test_of_sources_what_can_be_shown_goes_before_what_cannot() -> None:
-    both = scored("1", 0.1, source="archive"), lost("1", "not fetched (LIMIT)")
+    both = scored("1", 0.1, source="archive", revision=0), lost("1", "not fetched (LIMIT)")
     assert (scores(*both), left_out(*both)) == ([0.1], {})
 
 
