@@ -119,6 +119,18 @@ def test_show_tells_everything_by_uid_or_key(store: Store, run: Run) -> None:
     assert "not scored: NO_ROI: no lesion" in run("show", STUDY)[1]
 
 
+def test_show_tells_what_was_said_since_the_result_which_stands(store: Store, run: Run) -> None:
+    score(store)
+    assert document(run)["notice"] is None
+    late = replace(SCORED, refusal=Remark("ROI_TOO_LATE", "came after"), status="refused")
+    with store.ledger.begin() as tx:
+        results.add_findings(tx, STUDY, "pet_ct_egfr", "notice", late.to_json(), "e", NOW, notice=True)
+    shown = document(run)
+    assert shown["notice"] == {"code": "ROI_TOO_LATE", "message": "came after"}
+    assert (shown["revision"], shown["findings"]["refusal"]) == (1, None)
+    assert "since then: ROI_TOO_LATE: came after" in run("show", STUDY)[1]
+
+
 def test_unknown_study_is_a_wrong_command_line(store: Store, run: Run) -> None:
     for action in ("show", "retry", "hold", "release", "force"):
         code, _, err = run(action, "9.9.9")

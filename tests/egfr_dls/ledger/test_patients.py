@@ -57,3 +57,18 @@ def test_a_corrected_patient_id_takes_the_study_along(tx: Tx) -> None:
     result(tx, "1", "20250101", "first")
     patients.enter(tx, "1", PatientStudy(patient_key(KEY, "4712", "SITE", "19600101"), "20250101", ""))
     assert patients.earlier(tx, "9", PatientStudy(WHO, "20260101", ""), BIOMARKER) == []
+
+
+def test_a_notice_is_no_result_and_hides_none(tx: Tx) -> None:
+    """Of a region that came too late: what was concluded before it stands."""
+    result(tx, "1", "20250101", "first")
+    results.add_findings(tx, "1", BIOMARKER, "notice", "notice", "evidence", 0.0, notice=True)
+    assert [found.document for found in patients.earlier(tx, "9", PatientStudy(WHO, "20260101", ""), BIOMARKER)] == [
+        "first"
+    ]
+
+
+def test_whose_a_study_is_is_known_once_it_was_entered(tx: Tx) -> None:
+    assert patients.key_of(tx, "1") is None
+    result(tx, "1", "20250101", "first")
+    assert patients.key_of(tx, "1") == WHO
