@@ -5,7 +5,7 @@ VENV := .venv
 TRAINING_VENV := .venv-training
 S3_VENV := .venv-s3
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
-DEBIAN_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools iproute2 openssl poppler-utils
+DEBIAN_PACKAGES := orthanc orthanc-dicomweb dcmtk dicom3tools default-jre-headless pixelmed-apps iproute2 openssl poppler-utils
 PYTEST := $(VENV)/bin/python -m pytest
 WORKERS ?= 2
 

@@ -61,6 +61,8 @@ def stamp(ds: Dataset, context: ReportContext, kind: str, key: tuple[str, ...] =
     _series(ds, context, kind)
     _equipment(ds, context)
     _times(ds, context, kind)
+    if "ContentLabel" in ds:
+        ds.ContentCreatorName = None  # type 2 in the Content Identification Macro (PS3.3 10.9); highdicom writes none
     for keyword in _PATIENT_STUDY_WRITTEN_BY_LIBRARY:
         ds.pop(keyword, None)
     ds.update({element.tag: element for element in context.patient})

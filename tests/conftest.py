@@ -18,6 +18,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "orthanc": ("Orthanc", "ip", "unshare", "nsenter"),
     "dcmtk": ("storescu", "echoscu", "storescp", "dsrdump", "dsr2html"),
     "dicom3tools": ("dciodvfy", "dcentvfy"),
+    "pixelmed": ("java", "DicomSRValidator"),
 }
 
 
