@@ -54,7 +54,10 @@ def confirm(
         require_instances(tx, row)
         confirmations.confirm(tx, row.study_instance_uid, waiting, person, now)
         because = "|".join(["confirmed", *(c.tracking_uid for c in confirmations.of_study(tx, row.study_instance_uid))])
-        completion.analyse_again(tx, row.study_instance_uid, found.biomarker, because, loaded, now)
+        if not completion.analyse_again(tx, row.study_instance_uid, found.biomarker, because, loaded, now):
+            raise ActionRefusedError(
+                "CHANGED", f"{row.study_key}: these were confirmed before, and the analysis since found other regions"
+            )
         return Done(
             f"{', '.join(waiting.values())} confirmed by {person}; revision {found.revision + 1} follows", facts
         )

@@ -152,7 +152,7 @@ def standing(tx: Tx) -> dict[str, float]:
         .where(withdrawal.c.through_findings_id >= newest_result)
         .group_by(withdrawal.c.study_instance_uid)
     )
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def _covered_before(tx: Tx, made: Withdrawal) -> int:

@@ -12,6 +12,7 @@ from egfr_dls import settings, stages
 from egfr_dls.errors import ExitCode
 from egfr_dls.findings import PatientFinding, StudyFindings
 from egfr_dls.ledger import confirmations, retention, studies
+from egfr_dls.ledger.schema import delivery
 from egfr_dls.refusals import Remark
 from egfr_dls.store import open_store
 from egfr_dls.study import RoiSource, StudyState
@@ -190,6 +191,14 @@ def test_a_study_that_changes_is_looked_at_again_first(node: Node, state: StudyS
     assert refused(node, "confirm", STUDY) == "CHANGED"
 
 
+def test_what_was_confirmed_and_found_otherwise_is_not_promised_again(node: Node) -> None:
+    node.result()
+    assert node.run("confirm", STUDY)[0] == 0
+    with node.store.ledger.begin() as tx:
+        studies.move(tx, STUDY, StudyState.SCORED, NOW)  # and no region of the new analysis is the confirmed one
+    assert refused(node, "confirm", STUDY) == "CHANGED"
+
+
 def test_without_pixels_nothing_is_confirmed_or_computed_again(node: Node) -> None:
     node.result(state=StudyState.DELIVERED)
     with node.store.ledger.begin() as tx:
@@ -237,8 +246,6 @@ def test_only_the_present_revision_goes_again(node: Node) -> None:
 def test_what_never_arrived_is_not_replayed(node: Node) -> None:
     node.result()
     with node.store.ledger.begin() as tx:
-        from egfr_dls.ledger.schema import delivery
-
         tx.execute(delivery.update().values(state="parked"))
     assert refused(node, "replay", STUDY, "--to", "pacs") == "NEVER_THERE"
     assert "studies retry" in node.run("replay", STUDY, "--to", "pacs")[2]
