@@ -134,6 +134,13 @@ class Desk:
         """Send what is due now."""
         return (sender or self.sender()).send_due(threading.Event())
 
+    def prove(self) -> int:
+        """Prove what is due now."""
+        (destination,) = self.settings.destinations
+        with self.store.ledger.changes() as changes:
+            one = prover(self.settings, self.store, destination, "reporter-1", lambda: self.now)
+            return one.prove_due(threading.Event(), changes)
+
     def keep(self, number: int = 1, kinds: tuple[str, ...] = ("roi", "pages", "report"), parked: str = "") -> list[str]:
         """Keep the objects of study ``number``, queue them for every destination, and return their UIDs."""
         study, built = study_uid(number), []

@@ -19,7 +19,7 @@ from egfr_dls.ledger import results
 from egfr_dls.store import open_store
 from egfr_dls.study import StudyState
 from reporting import stow, web_exchange
-from tests.reporting.deliveries import Desk, object_uid, prover, study_uid
+from tests.reporting.deliveries import Desk, object_uid, study_uid
 
 ROI, REPORT, PAGES = (object_uid(1, kind) for kind in ("roi", "report", "pages"))
 SECRET = "Bearer of-nobody"
@@ -125,13 +125,6 @@ def kept(root: Path, service: Service) -> Iterator[Desk]:
         yield work
 
 
-def prove_due(work: Desk) -> int:
-    (destination,) = work.settings.destinations
-    with work.store.ledger.changes() as changes:
-        one = prover(work.settings, work.store, destination, "reporter-1", lambda: work.now)
-        return one.prove_due(threading.Event(), changes)
-
-
 def failed(sequence: str, key: str, reason: int, uid: str = ROI) -> bytes:
     """Return a Store Instances Response Module that names one object (PS3.18 table I.2-1)."""
     item = {"00081155": {"vr": "UI", "Value": [uid]}, key: {"vr": "US", "Value": [reason]}}
@@ -148,7 +141,7 @@ def test_kept_bytes_are_posted_to_their_study_and_proven_by_a_query(tmp_path: Pa
             row = next(d for d in _kept_bytes(work) if d[0] == kind)
             assert b"\r\nContent-Type: application/dicom\r\n\r\n" + row[1] in body  # a parameter is too much for some
         assert work.study_state() is StudyState.SCORED
-        assert prove_due(work) == 3
+        assert work.prove() == 3
         assert set(work.states().values()) == {"verified"}
         assert work.study_state() is StudyState.DELIVERED
     assert SECRET not in str(events)
@@ -226,7 +219,7 @@ def test_object_that_is_not_where_it_should_be_goes_again(tmp_path: Path, where:
         work.send()
         for _ in range(3):
             assert work.states()["roi"] == "stored"
-            prove_due(work)
+            work.prove()
             work.now += 700
         assert work.states()["roi"] == "queued"
 
