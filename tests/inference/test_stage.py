@@ -234,5 +234,7 @@ def test_the_next_study_of_the_patient_shows_this_result(bench: Bench) -> None:
     assert row is not None
     assert first is not None
     assert first.priors == ()
-    (prior,) = StudyFindings.from_json(row.document).priors
+    second = StudyFindings.from_json(row.document)
+    (prior,) = second.priors
+    assert second.differs(prior) == ()  # the same network, in the same configuration
     assert (prior.study_date, prior.egfr_dls) == ("2025-01-01", first.patient.egfr_dls)

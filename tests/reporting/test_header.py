@@ -19,6 +19,7 @@ from reporting.context import Revision
 from reporting.source_header import SourceImages, patient_and_study
 from tests.builders import pet_slices, to_part10
 from tests.reporting.report_cases import (
+    MODEL,
     NOW,
     VARIANTS,
     Case,
@@ -228,6 +229,7 @@ def test_the_send_order_is_seg_report_pages() -> None:
         {"product_version": "9.9.9"},
         {"model": None},
         {"companion_model": None},
+        {"model": replace(MODEL, preprocessing_sha256="99" * 32)},
     ],
     ids=lambda c: next(iter(c)),
 )
