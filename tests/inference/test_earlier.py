@@ -58,7 +58,10 @@ def test_a_revision_of_our_own_that_cannot_be_read_is_replaced_by_no_other() -> 
 
 
 def test_of_sources_what_can_be_shown_goes_before_what_cannot() -> None:
-    both = scored("1", 0.1, source="archive", revision=0), EarlierResult("1", "pacs", why_left_out="not fetched (LIMIT)")
+    both = (
+        scored("1", 0.1, source="archive", revision=0),
+        EarlierResult("1", "pacs", why_left_out="not fetched (LIMIT)"),
+    )
     assert (scores(*both), left_out(*both)) == ([0.1], {})
 
 
