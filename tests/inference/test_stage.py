@@ -18,7 +18,7 @@ from egfr_dls import job_loop, settings
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import arrivals, completion, jobs, results, studies
 from egfr_dls.ledger.arrivals import IndexedInstance
-from egfr_dls.ledger.schema import job
+from egfr_dls.ledger.schema import findings, job, networks_in_use
 from egfr_dls.store import Store, open_store
 from egfr_dls.study import ReceivedInstance, StudyState
 from inference.stage import InferenceHandler, findings_dedup
@@ -238,3 +238,19 @@ def test_the_next_study_of_the_patient_shows_this_result(bench: Bench) -> None:
     (prior,) = second.priors
     assert second.differs(prior) == ()  # the same network, in the same configuration
     assert (prior.study_date, prior.egfr_dls) == ("2025-01-01", first.patient.egfr_dls)
+
+
+def test_a_study_that_is_computed_once_more_gives_the_same_and_enters_nothing(bench: Bench) -> None:
+    """What compares a score is not on duty: the listener is not told that its networks are the service's."""
+    bench.receive(small_study(1))
+    bench.complete()
+    bench.infer()
+    found = bench.found()
+    with bench.store.ledger.begin() as tx:
+        tx.execute(networks_in_use.delete())
+    again = InferenceHandler(bench.settings, bench.store, on_duty=False).findings_again(STUDY, "pet_ct_egfr", None)
+    assert found is not None
+    assert replace(again, timings_seconds={}) == replace(found, timings_seconds={})
+    with bench.store.ledger.read() as tx:
+        assert tx.execute(select(networks_in_use)).all() == []
+        assert [row.revision for row in tx.execute(select(findings))] == [1]
