@@ -82,6 +82,9 @@ def test_refusal(sop_class_uid: UID, tmp_path: Path) -> None:
 def test_missing_rows_are_found(tmp_path: Path) -> None:
     """In a mixed report it asks for the rows of TID 1411 in every group: why halves are validated, and that it can find."""
     report = one_slice(scored()).build()["report"].dataset
+    report.ContentSequence = [
+        item for item in report.ContentSequence if name_of(item) != "111028"
+    ]  # saves half the time
     found = findings("DicomSRValidator", said_of(report, tmp_path))
     assert {line.rpartition(": ")[2] for line in found if line.startswith("Error")} == {
         "Missing conditional content item"
