@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -114,7 +113,7 @@ class Exporter:
         """Return the digest of everything that a study's files depend on."""
         parts = [content.sha256, str(content.refuse_as), PRODUCT_VERSION, self.settings.configuration_sha256]
         parts += [f"{task}:{scorer.use.sha256}" for task, scorer in sorted(self.scorers.items())]
-        return hashlib.sha256("|".join([*parts, METHOD, str(self.request.dicom)]).encode()).hexdigest()
+        return self.key.fingerprint(*parts, METHOD, str(self.request.dicom))
 
     def _finish(
         self,

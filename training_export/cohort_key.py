@@ -45,8 +45,19 @@ class CohortKey:
 
     def moved(self, day: date, patient: str) -> date:
         """Return the day as a patient's objects have it: all of one patient move by the same number of days."""
+        return day - self._distance(patient)
+
+    def moved_back(self, day: date, patient: str) -> date:
+        """Return the day that ``moved`` was given."""
+        return day + self._distance(patient)
+
+    def fingerprint(self, *parts: str) -> str:
+        """Return a digest that nobody else can compare with the originals."""
+        return self._digest("fingerprint", *parts).hex()
+
+    def _distance(self, patient: str) -> timedelta:
         span = MOST_DAYS - LEAST_DAYS + 1
-        return day - timedelta(days=LEAST_DAYS + int.from_bytes(self._digest("days", patient)[:8]) % span)
+        return timedelta(days=LEAST_DAYS + int.from_bytes(self._digest("days", patient)[:8]) % span)
 
     def _digest(self, *parts: str) -> bytes:
         text = "\n".join(f"{len(part)}:{part}" for part in parts)

@@ -88,7 +88,7 @@ class Deidentifier:
             ``PIXELS_UNREADABLE``: its pixels cannot be decoded, so nobody knows what they show
         """
         with disable_value_validation():  # a value that breaks its VR is the sender's, and no reason to stop
-            cleaned = _Cleaning(self, ds, identifiers(ds)).cleaned(ds)
+            cleaned = _Cleaning(self, ds, Identifiers.of(ds)).cleaned(ds)
             for element in PRIVATE:
                 self._keep_private(ds, cleaned, element)
         clean_pixels(ds, cleaned)
@@ -117,12 +117,44 @@ class Deidentifier:
 
 
 @dataclass(frozen=True)
+class Identifiers:
+    """What names persons and places in an object's header, in lower case.
+
+    ``names`` are the words of names of persons; ``within`` are longer words and whole values, which also count as parts of
+    other words. Short values are left alone: a PatientID may be "CT 1".
+    """
+
+    names: frozenset[str]
+    within: frozenset[str]
+
+    @staticmethod
+    def of(ds: Dataset) -> Identifiers:
+        """Return those of an object."""
+        names: set[str] = set()
+        values: set[str] = set()
+        for keyword in IDENTIFYING:
+            value = written(ds, keyword).casefold()
+            words = [word for word in _WORD.findall(value) if not word.isdecimal()]
+            values.update((value, *words))
+            if dictionary_VR(keyword) == "PN":
+                names.update(word for word in words if len(word) > 1)
+        return Identifiers(frozenset(names), frozenset(v for v in values if len(v) >= LEAST_WITHIN))
+
+    def stand_in(self, value: str, *, terms: bool = False) -> bool:
+        """Whether a text names somebody; in ``terms`` (CS) a short name is a term of DICOM."""
+        lower = value.casefold()
+        return any(part in lower for part in self.within) or (
+            not terms and not self.names.isdisjoint(_WORD.findall(lower))
+        )
+
+
+@dataclass(frozen=True)
 class _Cleaning:
     """The work on one object: ``identifiers`` are looked for in every text that stays."""
 
     by: Deidentifier
     ds: Dataset
-    identifiers: frozenset[str]
+    identifiers: Identifiers
 
     def cleaned(self, ds: Dataset) -> Dataset:
         """Return a data set, or an item of a sequence, with what stays of it."""
@@ -162,13 +194,9 @@ class _Cleaning:
             is_one = VALUES[element.VR]
             return element.value if all(v in (None, "") or is_one(str(v)) is not None for v in values) else None
         if element.VR in TEXT_VRS:
-            return [REMOVED if self._names_somebody(str(v)) else v for v in values]
+            terms = element.VR == "CS"
+            return [REMOVED if self.identifiers.stand_in(str(v), terms=terms) else v for v in values]
         return element.value
-
-    def _names_somebody(self, value: str) -> bool:
-        lower = value.casefold()
-        words = set(_WORD.findall(lower))
-        return any(name in words or (len(name) >= LEAST_WITHIN and name in lower) for name in self.identifiers)
 
     def _region(self, item: Dataset) -> str:
         number = text(item, "SegmentNumber") or text(item, "ROINumber")
@@ -178,17 +206,7 @@ class _Cleaning:
     def _meaning(self, item: Dataset, element: DataElement) -> str:
         published = text(item, "CodingSchemeDesignator") in PUBLISHED_SCHEMES
         meaning = text(item, element.keyword)
-        return meaning if published and not self._names_somebody(meaning) else LOCAL_MEANING
-
-
-def identifiers(ds: Dataset) -> frozenset[str]:
-    """Return what names persons and places in an object's header, in lower case: whole values and the words of names."""
-    found: set[str] = set()
-    for keyword in IDENTIFYING:
-        for value in (written(ds, keyword), *texts(ds, keyword)):
-            found.add(value.casefold())
-            found.update(word for word in _WORD.findall(value.casefold()) if not word.isdecimal())
-    return frozenset(name for name in found if len(name) > 1)
+        return meaning if published and not self.identifiers.stand_in(meaning) else LOCAL_MEANING
 
 
 def _element(ds: Dataset, tag: BaseTag) -> DataElement | None:
