@@ -21,7 +21,7 @@ from inference.biomarkers.registry import load_scorers
 from training_export.cohort_export import Exporter, Request
 from training_export.cohort_key import CohortKey
 from training_export.cohort_labels import Window
-from training_export.cohort_patients import StudyPlace
+from training_export.cohort_patients import Fault, StudyPlace
 from training_export.cohort_studies import FolderStudies, StudySource, service_studies
 
 FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
@@ -82,7 +82,14 @@ def export_cohort(
         exporter = Exporter(studies, key, loaded, load_scorers(PET_CT_EGFR, loaded), request)
         manifest = exporter.export(_progress_bar)
     click.echo(json.dumps(manifest) if as_json else _text(manifest, out))
-    return int(ExitCode.REFUSED if manifest["counts"]["refused"] else ExitCode.DONE)
+    return int(_ending(manifest["counts"]["refused_by_code"]))
+
+
+def _ending(refused_by_code: dict[str, int]) -> ExitCode:
+    """Return the worst ending of a study (docs/reference/commands.md)."""
+    if Fault.DEFECT in refused_by_code:
+        return ExitCode.DEFECT
+    return ExitCode.REFUSED if refused_by_code else ExitCode.DONE
 
 
 def _settings(config: Path | None, source: Path | None, key_file: Path | None) -> Settings:

@@ -12,8 +12,9 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from egfr_dls import PRODUCT_VERSION
-from egfr_dls.errors import UsageError
+from egfr_dls.errors import EgfrDlsError, UsageError
 from egfr_dls.settings import Settings
+from egfr_dls.telemetry import error_fields, get_logger
 from inference.engine.gate import Scorer
 from inference.read.header import text
 from training_export.cohort_analysis import analyse_for_export
@@ -73,7 +74,7 @@ class Exporter:
         folder = CohortFolder(self.request.out, self.key.name)
         self._check_others(folder, survey.places)
         folder.forget_manifest()
-        records = {place.study_instance_uid: self._study(place, folder) for place in track(places)}
+        records = {place.study_instance_uid: self._recorded(place, folder) for place in track(places)}
         released = [p for p in survey.places if left_out.get(p.study_instance_uid) is Fault.STUDY_RELEASED]
         for place in released:  # it was exported while it was there, or is refused
             before = folder.record(StudyNames.of(self.key, place).study, None)
@@ -92,6 +93,16 @@ class Exporter:
                 f"--out {self.request.out} holds {len(others)} studies that are not in the source, the first is {others[0]}; "
                 "needed: an empty folder, or a source that holds them too"
             )
+
+    def _recorded(self, place: StudyPlace, folder: CohortFolder) -> Record:
+        """Return the record of a study; a defect on one study is logged and stops no other, and the next call tries again."""
+        try:
+            return self._study(place, folder)
+        except EgfrDlsError:
+            raise
+        except Exception as error:  # noqa: BLE001  # one header of thousands must not end the export
+            get_logger().error("defect", **error_fields(error))
+            return refused_record(StudyNames.of(self.key, place), Fault.DEFECT.value, "")
 
     def _study(self, place: StudyPlace, folder: CohortFolder) -> Record:
         """Return the record of a study: the one that is there, or that of the study made now."""

@@ -23,6 +23,7 @@ class Fault(StrEnum):
     STUDY_RELEASED = "STUDY_RELEASED"
     STUDY_UNFINISHED = "STUDY_UNFINISHED"
     NOT_APPLICABLE = "NOT_APPLICABLE"
+    DEFECT = "DEFECT"
 
 
 ADVICE: dict[Fault, str] = {
@@ -33,6 +34,7 @@ ADVICE: dict[Fault, str] = {
     Fault.STUDY_RELEASED: "retention has given its instances up; send the study again",
     Fault.STUDY_UNFINISHED: "the service still receives or analyses it; export again later",
     Fault.NOT_APPLICABLE: "it holds no PET, so no biomarker asks for it",
+    Fault.DEFECT: "egfr-dls failed on it and logged where; report that, and call again",
 }
 
 

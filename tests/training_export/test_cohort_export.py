@@ -35,7 +35,7 @@ from tests.inference.packages import network, write_package
 from tests.reporting.validators import need, remarks
 from tests.system.study_data import of_modality, small_study, study_uid
 from tests.training_export.cohorts import SECRETS, Ended, call, found_secrets, planted_study, write_files
-from training_export import cohort_folder
+from training_export import cohort_export, cohort_folder
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -227,6 +227,24 @@ def test_a_refused_study_is_listed_and_stops_no_other(tmp_path: Path, config: Pa
     counts = ended.manifest["counts"]
     assert (counts["exported"], counts["refused"], counts["files_skipped"], counts["files_damaged"]) == (1, 9, 1, 1)
     assert len(rows(ended, "patients.csv")) == 1
+
+
+def test_a_defect_on_one_study_is_listed_and_stops_no_other(
+    three: Path, tmp_path: Path, config: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = cohort_export.analyse_for_export, []
+
+    def once(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 1:
+            raise RecursionError("Zwingenberger")
+        return real(*given)
+
+    monkeypatch.setattr(cohort_export, "analyse_for_export", once)
+    ended = call(capsys, tmp_path / "out", "--from", three, "--config", config)
+    assert (ended.code, [row["code"] for row in rows(ended, "refused.csv")]) == (1, ["DEFECT"])
+    assert ended.manifest["counts"]["exported"] == 2 and "Zwingenberger" not in ended.err
+    assert call(capsys, tmp_path / "out", "--from", three, "--config", config).code == 0
 
 
 def test_one_patient_has_one_name_and_one_baseline(tmp_path: Path, config: Path, capsys: Capsys) -> None:
