@@ -7,10 +7,8 @@ the last pixel stay behind.
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pack_bits, pixel_array
 
@@ -59,15 +57,8 @@ def clean_pixels(ds: Dataset, cleaned: Dataset) -> None:
     if integer(ds, "BitsAllocated") == 1:
         cleaned.add_new("PixelData", "OB", _even(pack_bits(values, pad=False)))
         return
-    data = _without_unused_bits(values, ds)
+    data = values.astype(values.dtype.newbyteorder("<")).tobytes()  # pydicom has cleared the unused bits
     cleaned.add_new("PixelData", "OB" if values.dtype.itemsize == 1 else "OW", _even(data))
-
-
-def _without_unused_bits(values: NDArray[Any], ds: Dataset) -> bytes:
-    """Return the pixels, little endian, their sign in the bits above Bits Stored (0028,0101), where the value lies below them."""
-    width, stored, high = values.dtype.itemsize * 8, integer(ds, "BitsStored") or 0, integer(ds, "HighBit")
-    spare = width - stored if 0 < stored < width and high == stored - 1 else 0
-    return ((values << spare) >> spare).astype(values.dtype.newbyteorder("<")).tobytes()
 
 
 def _even(data: bytes) -> bytes:

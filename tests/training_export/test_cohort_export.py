@@ -36,6 +36,8 @@ from tests.reporting.validators import need, remarks
 from tests.system.study_data import of_modality, small_study, study_uid
 from tests.training_export.cohorts import SECRETS, Ended, call, found_secrets, planted_study, write_files
 from training_export import cohort_export, cohort_folder
+from training_export.cohort_export import _other_patient
+from training_export.cohort_patients import place_of
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -227,6 +229,17 @@ def test_a_refused_study_is_listed_and_stops_no_other(tmp_path: Path, config: Pa
     counts = ended.manifest["counts"]
     assert (counts["exported"], counts["refused"], counts["files_skipped"], counts["files_damaged"]) == (1, 9, 1, 1)
     assert len(rows(ended, "patients.csv")) == 1
+
+
+def test_an_image_of_another_patient_than_the_survey_saw_is_told() -> None:
+    """The ledger's survey reads one header a study; the others are held against it when the study is read."""
+    study = small_study(1, PatientID="A")
+    place = place_of(study_uid(1), study[:1])
+    assert _other_patient(study, place) == ""
+    assert _other_patient([*study[:3], *of_modality(small_study(1, PatientID="B"), "PT")], place) == "PATIENT_MIXED"
+    assert (
+        _other_patient([*study[:3], *of_modality(small_study(1, PatientID="B"), "SEG")], place) == ""
+    )  # not used, and said
 
 
 def test_a_defect_on_one_study_is_listed_and_stops_no_other(

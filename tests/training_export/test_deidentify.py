@@ -255,6 +255,14 @@ def test_numbers_times_and_uids_that_hold_text_go() -> None:
     assert not {"KVP", "SeriesNumber", "SeriesTime", "DeviceUID", "Rows"} & {e.keyword for e in cleaned}
 
 
+def test_a_text_that_stays_holds_no_id_and_no_institution_and_a_short_id_harms_no_term() -> None:
+    ds = ct_slices(PatientID="CT-0042", InstitutionName="Klinikum Seestadt", PatientName="LI^CT")[0]
+    ds.StationName, ds.SoftwareVersions, ds.ManufacturerModelName = "WSCT-0042X", ["seestadt 5", "7.1"], "Model Li 3"
+    cleaned = clean(ds)
+    assert (cleaned.StationName, list(cleaned.SoftwareVersions)) == ("REMOVED", ["REMOVED", "7.1"])
+    assert (cleaned.ManufacturerModelName, cleaned.Modality, cleaned.BodyPartExamined) == ("REMOVED", "CT", "CHEST")
+
+
 def test_the_meaning_of_a_local_code_goes() -> None:
     ds = pet_slices()[0]
     item = ds.RadiopharmaceuticalInformationSequence[0]
