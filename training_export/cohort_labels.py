@@ -84,27 +84,33 @@ def match(
         patient = key.patient(place.identity.issuer, place.identity.patient_id)
         counting = [result for result in results[patient] if window.holds(result, place)]
         used.update(id(result) for result in counting)
-        of_study[place.study_instance_uid] = found = {}
-        for test, column in zip(TissueTest, LABEL_COLUMNS.values(), strict=True):
-            said = [
-                *_stated(rows.get(patient), column),
-                *(_Statement(r.positive, r.place) for r in counting if r.test is test),
-            ]
-            contradictions += _contradiction(patient, test, said)
-            found[column] = str(int(said[0].positive)) if said else ""
+        of_study[place.study_instance_uid], faults = _labels(patient, rows.get(patient), counting)
+        contradictions += faults
     _refuse(contradictions)
     matched = [result for of_patient in results.values() for result in of_patient]
     undated = sum(result.taken_on is None for result in matched)
-    passed = {f"passed_over: {why}": n for reading in pathology for why, n in reading.passed_over.items()}
     counts = {
         "labels": len(labels),
         "pathology": len(read),
         "unmatched": len(unmatched) + len(labels) - len(rows),
         "outside_window": sum(id(result) not in used for result in matched) - undated,
         "undated": undated,
-        **passed,
     }
+    counts |= {f"passed_over: {why}": n for reading in pathology for why, n in reading.passed_over.items()}
     return KnownLabels(of_study, {who: row for who, (_, row) in rows.items()}, counts)
+
+
+def _labels(
+    patient: str, entry: tuple[str, LabelRow] | None, counting: Sequence[TissueResult]
+) -> tuple[dict[str, str], list[str]]:
+    """Return the labels of one study, by column, and what contradicts itself."""
+    labels, contradictions = {}, []
+    for test, column in zip(TissueTest, LABEL_COLUMNS.values(), strict=True):
+        results = (_Statement(result.positive, result.place) for result in counting if result.test is test)
+        said = [*_stated(entry, column), *results]
+        contradictions += _contradiction(patient, test, said)
+        labels[column] = str(int(said[0].positive)) if said else ""
+    return labels, contradictions
 
 
 def _resolver(places: Sequence[StudyPlace], key: CohortKey) -> Callable[[Subject, str], str | None]:
