@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from egfr_dls import settings
 from egfr_dls.errors import ConfigurationError, ExitCode, UsageError
@@ -160,22 +159,19 @@ def _print(verified: list[Verified]) -> None:
             click.echo(f"  files: {', '.join(sorted(found.package.manifest.files))}: digests as stated")
             signature = found.package.signature
             click.echo(f"  signature: {SIGNED[signature.state]}{f' {signature.key}' if signature.key else ''}")
-        if found.checks:
-            Console().print(_table(found.checks))
+        for check in found.checks:
+            click.echo(f"  {_line(check)}")
         if hidden := max((check.deviation.hidden for check in found.checks if check.deviation), default=0):
             click.echo(f"  {hidden} golden probabilities are exactly 0 or 1: what lies behind them is not compared")
         click.echo(f"  REFUSED {': '.join(found.refusal)}" if found.refusal else "  verified")
 
 
-def _table(checks: tuple[Check, ...]) -> Table:
-    table = Table("backend", "precision", "prob", "cam", "logits", "result", box=None)
-    for check in checks:
-        cells = {output: f"{_shown(difference)} (<= {limit:g})" for output, difference, limit in _outputs(check)}
-        result = check.outcome.replace("_", " ")
-        told = f"{result}: {check.reason}" if check.outcome is Outcome.NOT_AVAILABLE else result
-        columns = (cells.get(output, "") for output in ("prob", "cam", "logits"))
-        table.add_row(check.backend, check.precision or "", *columns, told)
-    return table
+def _line(check: Check) -> str:
+    name = f"{check.backend} {check.precision}" if check.precision else check.backend
+    result = check.outcome.replace("_", " ")
+    told = f"{result}: {check.reason}" if check.outcome is Outcome.NOT_AVAILABLE else result
+    compared = (f"{output} {_shown(difference)} of {limit:g}" for output, difference, limit in _outputs(check))
+    return ", ".join([f"{name}: {told}", *compared])
 
 
 def _shown(difference: float | None) -> str:

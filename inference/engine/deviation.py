@@ -72,7 +72,7 @@ def fault(found: Deviation, tolerance: Tolerance, precision: Precision, engine: 
         if difference is not None and not difference <= allowed:
             return (
                 f"{output} differs by {difference:.3g}{of} on {engine}, "
-                f"more than tolerance.{precision}.{key} {allowed:g}; the package does not fit this engine"
+                f"more than tolerance.{precision}.{key} {allowed:g}"
             )
     if found.unexplained is not None and not found.unexplained <= CAM_IDENTITY:
         return (

@@ -75,5 +75,5 @@ def load_scorer(package: ModelPackage, backend: Backend, options: EngineOptions)
     wrong = fault(found, package.manifest.tolerance[options.precision], options.precision, backend.name)
     if wrong is not None:
         session.close()
-        raise ConfigurationError(f"{package.golden}: {wrong}")
+        raise ConfigurationError(f"{package.golden}: {wrong}; the package does not fit this engine")
     return Scorer(package, session, found)

@@ -70,6 +70,7 @@ class OrtBackend:
                 network,
                 sess_options=_session_options(onnxruntime, options),
                 providers=[(self._provider, PROVIDER_OPTIONS.get(self._provider, {}))],
+                enable_fallback=False,  # it would print to standard output, and serve with something else
             )
         except Exception as error:  # onnxruntime raises a dozen unrelated classes for a bad file
             raise ConfigurationError(f"{path}: onnxruntime cannot load it: {str(error)[:400]}") from error

@@ -129,3 +129,10 @@ def write_package(
 def digests(folder: Path) -> dict[str, str]:
     """Return the ``files`` block of a package folder."""
     return {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in ("model.onnx", "golden.npz")}
+
+
+def state_digests(folder: Path) -> None:
+    """State the digests that the files of a package have now: a package that was made so."""
+    path = folder / "model.json"
+    document = json.loads(path.read_text(encoding="utf-8")) | {"files": digests(folder)}
+    path.write_text(json.dumps(document), encoding="utf-8")

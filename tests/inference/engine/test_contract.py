@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from inference.engine.contract import (
 )
 from inference.engine.gate import BACKENDS
 from inference.models.manifest import ModelPackage
-from tests.inference.packages import digests, golden_images, network, run, write_package
+from tests.inference.packages import golden_images, network, run, state_digests, write_package
 
 Images = NDArray[np.float32]
 
@@ -149,8 +148,7 @@ def test_weights_beside_the_network_are_not_read(
         model, str(folder / "model.onnx"), save_as_external_data=True, location="weights.bin", size_threshold=0
     )
     assert (folder / "weights.bin").exists()
-    document = json.loads((folder / "model.json").read_text(encoding="utf-8")) | {"files": digests(folder)}
-    (folder / "model.json").write_text(json.dumps(document), encoding="utf-8")
+    state_digests(folder)
     monkeypatch.chdir(folder)
     with pytest.raises(ConfigurationError, match=r"model\.onnx: onnxruntime cannot load it: .*External data"):
         backend.load(ModelPackage.read(folder), EngineOptions())
@@ -181,11 +179,23 @@ def test_a_file_that_is_no_network_is_a_configuration_error(backend: Backend, tm
     """The digest fits, yet the bytes are not ONNX."""
     folder = write_package(tmp_path / "tiny", files={})
     (folder / "model.onnx").write_bytes(b"not a network")
-    document = json.loads((folder / "model.json").read_text(encoding="utf-8")) | {"files": digests(folder)}
-    (folder / "model.json").write_text(json.dumps(document), encoding="utf-8")
+    state_digests(folder)
     package = ModelPackage.read(folder)
     with pytest.raises(ConfigurationError, match=r"model\.onnx"):
         backend.load(package, EngineOptions())
+
+
+def test_a_damaged_network_is_refused_without_a_word_on_standard_output(
+    backend: Backend, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Commands with --json print one document there and nothing else; the library prints when it cannot read a name."""
+    folder = write_package(tmp_path / "tiny")
+    content = (folder / "model.onnx").read_bytes()
+    (folder / "model.onnx").write_bytes(content.replace(b"Relu", b"\xff" * 4, 1))
+    state_digests(folder)
+    with pytest.raises(ConfigurationError, match=r"model\.onnx: onnxruntime cannot load it"):
+        backend.load(ModelPackage.read(folder), EngineOptions())
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

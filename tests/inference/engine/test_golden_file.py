@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from pathlib import Path
 
@@ -14,15 +13,14 @@ from egfr_dls.errors import ConfigurationError
 from inference.engine import golden_file
 from inference.engine.golden_file import read_golden
 from inference.models.manifest import ModelPackage
-from tests.inference.packages import digests, golden_images, network, run, write_package
+from tests.inference.packages import golden_images, network, run, state_digests, write_package
 
 
 def packed(folder: Path, content: bytes) -> ModelPackage:
     """A package whose golden file is these bytes, its digest made to fit."""
     write_package(folder)
     (folder / "golden.npz").write_bytes(content)
-    document = json.loads((folder / "model.json").read_text(encoding="utf-8")) | {"files": digests(folder)}
-    (folder / "model.json").write_text(json.dumps(document), encoding="utf-8")
+    state_digests(folder)
     return ModelPackage.read(folder)
 
 
