@@ -21,7 +21,7 @@ from inference.engine.contract import (
 from inference.engine.onnx import OrtBackend
 from inference.engine.verification import CANDIDATES, Check, Outcome, verify
 from inference.models.manifest import ModelPackage
-from tests.inference.packages import network, write_package
+from tests.inference.packages import golden_images, network, write_package
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ class Wrong:
 
         def infer(image: np.ndarray) -> Result:
             found = sound(image)
-            if self.spoil == "single" and len(image) == 1:
+            if self.spoil == "single" and np.array_equal(image, golden_images(1)):
                 return replace(found, prob=found.prob[:, ::-1])
             if self.spoil == "seven" and len(image) == 7:
                 return replace(found, prob=np.roll(found.prob, 1, axis=0))
