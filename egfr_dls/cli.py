@@ -26,7 +26,9 @@ COMMANDS: dict[str, str] = {
     "models": "inference.models_command:models",
     "context": "inference.context_command:context",
     "phantom": "training_export.phantom_command:phantom",
+    "train": "training_export.train_command:train",
     "export-cohort": "training_export.cohort_command:export_cohort",
+    "evaluate": "training_export.evaluation.command:evaluate",
     "config": "egfr_dls.config_command:config",
 }
 # Commands of a group that lie in another module than the group itself.
@@ -36,13 +38,13 @@ JOINED: dict[str, dict[str, str]] = {
         "card": "training_export.card_command:write_card",
         "sign": "training_export.sign_command:sign_package",
     },
-}
-
     "studies": {
         "confirm": "egfr_dls.confirm_command:confirm",
         "withdraw": "egfr_dls.withdraw_command:withdraw",
         "replay": "egfr_dls.replay_command:replay",
     },
+}
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for, so that `--help` is quick and the kernel stays alone."""

@@ -5,21 +5,22 @@ They prove that every stage works and say nothing about patients. Progress goes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import click
 from rich.console import Console
-from rich.progress import track
 
 from inference.models.manifest import ModelPackage, Preprocessing
 from training_export.dataset import TRAINING_SEED, VALIDATION_SEED, Examples, make_examples
 from training_export.export_onnx import PackageFacts, export_package
 from training_export.networks import SmallResidualNetwork
 from training_export.statistics import auc
-from training_export.train import Epoch, TrainingSettings, patient_scores, train
+from training_export.training.loop import Fitted, Plan, fit, patient_scores, slice_scores
+from training_export.training.machine import Machine
+from training_export.training.recipe import Recipe, load_recipe
+from training_export.training.screen import Screen
 
 VERSION = "1.0.0"
 LICENCE = "as egfr-dls; the weights were made from synthetic phantoms alone"
@@ -48,40 +49,48 @@ class Effort:
 
     training_phantoms: int = 240
     validation_phantoms: int = 60
-    settings: TrainingSettings = field(default_factory=TrainingSettings)
+    epochs: int = 8
+    processes: int = 1
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of PET/CT, with the small network and one thread."""
+        own = {"network": "small", "epochs": self.epochs, "sampling": "plain", "threads": 1}
+        return load_recipe("pet_ct_egfr").model_copy(update=own)
 
 
 def make_networks(out: Path, effort: Effort, console: Console) -> tuple[ModelPackage, ...]:
     """Train, export and check both packages; returns them."""
-    training = _examples("training", TRAINING_SEED, effort.training_phantoms, console)
-    validation = _examples("validation", VALIDATION_SEED, effort.validation_phantoms, console)
+    training = _examples(TRAINING_SEED, effort.training_phantoms, effort, console)
+    validation = _examples(VALIDATION_SEED, effort.validation_phantoms, effort, console)
     packages = []
     for demonstration in DEMONSTRATIONS:
         console.print(f"{demonstration.name}: {len(training.images)} hyper-images")
-        network = train(training, validation, demonstration.task, effort.settings, _printer(console))
-        facts = _facts(demonstration, network, validation, effort)
-        packages.append(export_package(network, facts, out / f"{demonstration.name}-{VERSION}"))
+        fitted = _fitted(demonstration, training, validation, effort, console)
+        facts = _facts(demonstration, fitted, validation, effort)
+        packages.append(export_package(fitted.network, facts, out / f"{demonstration.name}-{VERSION}"))
         console.print(f"{demonstration.name}: {facts.performance}")
     return tuple(packages)
 
 
-def _examples(what: str, first: int, count: int, console: Console) -> Examples:
-    seeds: Iterable[int] = range(first, first + count)
-    return make_examples(track(seeds, description=f"{what} phantoms", total=count, console=console), Preprocessing())
+def _examples(first: int, count: int, effort: Effort, console: Console) -> Examples:
+    return make_examples(range(first, first + count), Preprocessing(), effort.processes, console)
 
 
-def _printer(console: Console) -> Callable[[Epoch], None]:
-    def show(epoch: Epoch) -> None:
-        console.print(f"  epoch {epoch.number}: loss {epoch.training_loss:.4f}, validation {epoch.validation_loss:.4f}")
+def _fitted(
+    demonstration: Demonstration, training: Examples, validation: Examples, effort: Effort, console: Console
+) -> Fitted:
+    task = demonstration.task
+    with Screen(console) as screen:
+        plan = Plan(seed=0, machine=Machine("cpu"), watcher=screen.watch(demonstration.name))
+        return fit(SmallResidualNetwork, training.slices(task), validation.slices(task), effort.recipe, plan)
 
-    return show
 
-
-def _facts(
-    demonstration: Demonstration, network: SmallResidualNetwork, validation: Examples, effort: Effort
-) -> PackageFacts:
-    n = effort.validation_phantoms
-    area = auc(*patient_scores(network, validation, demonstration.task))
+def _facts(demonstration: Demonstration, fitted: Fitted, validation: Examples, effort: Effort) -> PackageFacts:
+    n, recipe = effort.validation_phantoms, Preprocessing(input_signature=demonstration.input_signature)
+    slices = validation.slices(demonstration.task)
+    scores = slice_scores(fitted.network, slices, Machine("cpu"))
+    area = auc(*patient_scores(scores, slices, effort.recipe.patient)[1:])
     return PackageFacts(
         name=demonstration.name,
         version=VERSION,
@@ -97,15 +106,17 @@ def _facts(
             f"patient-level AUC {area:.3f} on {n} phantoms (seeds from {VALIDATION_SEED}) that also chose the epoch; "
             "unseen phantoms: docs/demonstration-networks.md; says nothing about patients"
         ),
-        preprocessing=Preprocessing(input_signature=demonstration.input_signature),
+        preprocessing=recipe,
+        input_shape=(len(recipe.channels), recipe.size, recipe.size),
     )
 
 
 @click.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of packages.")
-def main(out: Path) -> None:
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="That make phantoms.")
+def main(out: Path, processes: int) -> None:
     """Make the demonstration networks anew, from phantoms to packages."""
-    make_networks(out, Effort(), Console(stderr=True))
+    make_networks(out, Effort(processes=processes), Console(stderr=True))
 
 
 if __name__ == "__main__":

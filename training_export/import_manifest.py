@@ -31,12 +31,18 @@ class Request:
 
     def __post_init__(self) -> None:
         """Refuse what could not stand in a manifest or in a folder's name."""
-        for option, longest in (("name", 64), ("version", 32)):
-            if not re.fullmatch(rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{longest - 1}}}", getattr(self, option)):
-                raise UsageError(
-                    f"--{option} {getattr(self, option)!r}; needed: up to {longest} letters, digits, dots, dashes and "
-                    "underscores, not beginning with a dot"
-                )
+        check_name("name", self.name)
+        check_name("version", self.version)
+
+
+def check_name(option: str, value: str) -> None:
+    """Refuse a name or a version that could not stand in a manifest or in a folder's name."""
+    longest = {"name": 64, "version": 32}[option]
+    if not re.fullmatch(rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{longest - 1}}}", value):
+        raise UsageError(
+            f"--{option} {value!r}; needed: up to {longest} letters, digits, dots, dashes and underscores, not beginning with "
+            "a dot"
+        )
 
 
 def plain_name(stem: str) -> str:
@@ -63,13 +69,13 @@ def manifest_facts(converted: Converted, request: Request, agreement: Agreement 
         "labels": LABELS[request.task] if two else [f"class {n}" for n in range(converted.n_classes)],
         "preprocessing": recipe.model_dump() if recipe else None,
         "cam": {"output": "cam", "bias": cam.bias, "grid": cam.grid} if cam else None,
+        "left_out": converted.left_out,
     }
 
 
 def _recipe(converted: Converted, request: Request) -> Preprocessing | None:
     """Return how the input is made: as asked, else the published recipe where inputs and classes are its own."""
     channels, rows, columns = converted.input_shape
-        "left_out": converted.left_out,
     default = Preprocessing()
     is_image = channels * len(converted.input_names) == len(default.channels) and rows == columns
     fits = is_image and converted.n_classes == SERVED_CLASSES

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from inference.biomarkers.pet_ct_egfr.grid import pet_onto_ct
 from inference.biomarkers.pet_ct_egfr.hyperimage import prepare
@@ -15,7 +18,9 @@ from training_export.dataset import (
     UNSEEN_SEED,
     VALIDATION_SEED,
     Examples,
+    joined,
     make_examples,
+    phantom_examples,
     proposal_like,
 )
 from training_export.phantoms import make_phantom
@@ -26,7 +31,7 @@ SEED = 5
 @pytest.fixture(scope="module")
 def examples() -> Examples:
     """The examples of one phantom."""
-    return make_examples([SEED], Preprocessing())
+    return phantom_examples(SEED, Preprocessing())
 
 
 def test_training_sees_the_bytes_that_are_served(examples: Examples) -> None:
@@ -44,10 +49,28 @@ def test_examples_carry_their_truth(examples: Examples) -> None:
     """Every image has its phantom's labels and seed."""
     phantom = make_phantom(SEED)
     assert examples.images.shape[1:] == (3, 64, 64)
-    assert set(examples.labels("egfr")) == {phantom.egfr}
-    assert set(examples.labels("pdl1")) == {phantom.pdl1}
+    assert set(examples.slices("egfr").label) == {phantom.egfr}
+    assert set(examples.slices("pdl1").label) == {phantom.pdl1}
     assert set(examples.seed) == {SEED}
     assert 0 < np.count_nonzero(examples.stored_primary) < len(examples.images)
+
+
+def test_slices_name_their_phantoms(examples: Examples) -> None:
+    """Several phantoms as one set: patients in the order of their seeds, whatever the order of the examples."""
+    other = replace(examples, seed=np.full(len(examples.seed), SEED - 1))
+    slices = joined([examples, other]).slices("egfr")
+    assert slices.names == (f"phantom-{SEED - 1}", f"phantom-{SEED}")
+    assert slices.patient.tolist() == [1] * len(examples.images) + [0] * len(examples.images)
+    np.testing.assert_array_equal(slices.counted, np.tile(examples.stored_primary, 2))
+    np.testing.assert_array_equal(slices.batch(np.array([0])), examples.images[:1])
+
+
+def test_processes_make_what_one_makes() -> None:
+    """In the order of the seeds."""
+    made = make_examples([SEED, 3], Preprocessing(), 2, Console(quiet=True))
+    alone = joined([phantom_examples(seed, Preprocessing()) for seed in (SEED, 3)])
+    np.testing.assert_array_equal(made.images, alone.images)
+    np.testing.assert_array_equal(made.seed, alone.seed)
 
 
 def test_imitated_proposals_are_like_real_ones() -> None:

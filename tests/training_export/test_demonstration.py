@@ -14,7 +14,7 @@ from inference.engine.gate import Scorer, load_scorer
 from inference.engine.onnx import OrtBackend
 from inference.models.catalogue import SHIPPED, read_catalogue
 from inference.models.manifest import ModelPackage, Preprocessing
-from training_export.dataset import VALIDATION_SEED, make_examples
+from training_export.dataset import VALIDATION_SEED, phantom_examples
 from training_export.phantoms import phantom_labels
 
 PACKAGES = {p.manifest.task: p for p in read_catalogue(None)}
@@ -71,7 +71,7 @@ def test_shipped_networks_tell_phantoms_apart(scorer: Scorer) -> None:
     column = ("egfr", "pdl1").index(task)
     for wanted in (0, 1):
         seed = next(s for s in range(40_000, 40_100) if phantom_labels(s)[column] == wanted)
-        examples = make_examples([seed], Preprocessing())
+        examples = phantom_examples(seed, Preprocessing())
         score = float(scorer.score(examples.images[examples.stored_primary]).prob[:, 1].mean())
         assert (score >= 0.5) == bool(wanted)
 
@@ -82,10 +82,9 @@ def test_training_makes_checked_packages_and_twice_the_same(tmp_path: Path) -> N
     """A tiny run of the one command writes both packages, and a second run the same bytes."""
     pytest.importorskip("torch", reason="PyTorch is not installed (extra training)")
     from training_export.demonstration import Effort, make_networks
-    from training_export.train import TrainingSettings
 
     count = next(n for n in range(2, 20) if _both_labels(n))
-    effort = Effort(training_phantoms=2, validation_phantoms=count, settings=TrainingSettings(epochs=1))
+    effort = Effort(training_phantoms=2, validation_phantoms=count, epochs=1)
     made = [make_networks(tmp_path / name, effort, Console(quiet=True)) for name in ("one", "two")]
     assert [_digests(p) for p in made[0]] == [_digests(p) for p in made[1]]
     for package in made[0]:
