@@ -27,7 +27,7 @@ COMMANDS: dict[str, str] = {
     "context": "inference.context_command:context",
     "phantom": "training_export.phantom_command:phantom",
     "train": "training_export.train_command:train",
-    "export-cohort": "training_export.cohort_command:export_cohort",
+    "export-cohort": "training_export.cohort.command:export_cohort",
     "evaluate": "training_export.evaluation.command:evaluate",
     "config": "egfr_dls.config_command:config",
 }

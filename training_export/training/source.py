@@ -13,7 +13,7 @@ from rich.console import Console
 
 from egfr_dls.errors import UsageError
 from inference.models.manifest import Preprocessing
-from training_export.cohort_layout import MANIFEST_NAME, CohortImages, read_cohort
+from training_export.cohort.layout import MANIFEST_NAME, CohortImages, read_cohort
 from training_export.dataset import TRAINING_SEED, make_examples
 from training_export.training.crops import CHANNELS, SIZE, read_crops
 from training_export.training.refusal import Reason, TrainingRefusedError

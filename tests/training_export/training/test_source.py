@@ -14,7 +14,7 @@ from egfr_dls.errors import ExitCode, UsageError
 from inference.engine.onnx import OrtSession
 from inference.models.manifest import Preprocessing
 from tests.training_export.training.slices_of import write_crops
-from training_export.cohort_layout import CohortImages
+from training_export.cohort.layout import CohortImages
 from training_export.phantom_dicom import write_phantom
 from training_export.phantom_roi import RoiKind
 from training_export.phantoms import make_phantom

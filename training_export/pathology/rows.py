@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from egfr_dls.errors import UsageError
-from training_export.pathology_results import MAX_FILE_BYTES
+from training_export.pathology.results import MAX_FILE_BYTES
 
 Row = TypeVar("Row", bound=BaseModel)
 

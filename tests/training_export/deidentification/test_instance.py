@@ -22,10 +22,10 @@ from tests.builders import ct_slices, pet_slices, rtstruct, secondary_capture, t
 from tests.reporting.validators import need, remarks
 from tests.system.study_data import of_modality
 from tests.training_export.cohorts import KEPT_TEXT, PLANTED, PRIVATE_TEXT, SECRETS, found_secrets, plant, planted_study
-from training_export.cohort_key import LEAST_DAYS, MOST_DAYS, CohortKey
-from training_export.deidentify import Deidentifier
-from training_export.deidentify_pixels import burned_in
-from training_export.deidentify_rules import METHODS, RULES, Action
+from training_export.cohort.key import LEAST_DAYS, MOST_DAYS, CohortKey
+from training_export.deidentification.instance import Deidentifier
+from training_export.deidentification.pixels import burned_in
+from training_export.deidentification.rules import METHODS, RULES, Action
 from training_export.phantom_dicom import phantom_datasets
 from training_export.phantom_roi import RoiKind
 from training_export.phantoms import make_phantom

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from inference.read.header import as_number
-from training_export.pathology_results import PDL1_POSITIVE_PERCENT, Reading, Subject, TissueResult, TissueTest
-from training_export.pathology_rows import read_rows
+from training_export.pathology.results import PDL1_POSITIVE_PERCENT, Reading, Subject, TissueResult, TissueTest
+from training_export.pathology.rows import read_rows
 
 OPTION = "--pathology"
 # What a cell of ``result`` says; in lower case. The rest of the column is a percentage.

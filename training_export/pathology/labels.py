@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from egfr_dls.errors import UsageError
-from training_export.pathology_results import Subject
-from training_export.pathology_rows import read_rows
+from training_export.pathology.results import Subject
+from training_export.pathology.rows import read_rows
 
 OPTION = "--labels"
 LABELS = ("label", "pdl1_label")

@@ -17,20 +17,20 @@ from egfr_dls.settings import Settings
 from egfr_dls.telemetry import error_fields, get_logger
 from inference.engine.gate import Scorer
 from inference.read.header import text
-from training_export.cohort_analysis import analyse_for_export
-from training_export.cohort_folder import CohortFolder, Record
-from training_export.cohort_key import LEAST_DAYS, MOST_DAYS, CohortKey
-from training_export.cohort_labels import KnownLabels, Window, match
-from training_export.cohort_layout import MANIFEST_NAME, SCHEMA
-from training_export.cohort_patients import ADVICE, Fault, StudyPlace, faults, identity_of
-from training_export.cohort_studies import IMAGES, StudyContent, StudySource, Survey
-from training_export.cohort_study import StudyNames, refused_record, score_columns, write_study
-from training_export.cohort_tables import LabelledStudy, Refused, tables
-from training_export.deidentify_rules import METHOD, METHODS, PRIVATE
-from training_export.pathology_csv import read_csv
-from training_export.pathology_fhir import read_fhir
-from training_export.pathology_labels import read_labels
-from training_export.pathology_results import Reading
+from training_export.cohort.analysis import analyse_for_export
+from training_export.cohort.folder import CohortFolder, Record
+from training_export.cohort.key import LEAST_DAYS, MOST_DAYS, CohortKey
+from training_export.cohort.labels import KnownLabels, Window, match
+from training_export.cohort.layout import MANIFEST_NAME, SCHEMA
+from training_export.cohort.patients import ADVICE, Fault, StudyPlace, faults, identity_of
+from training_export.cohort.studies import IMAGES, StudyContent, StudySource, Survey
+from training_export.cohort.study import StudyNames, refused_record, score_columns, write_study
+from training_export.cohort.tables import LabelledStudy, Refused, tables
+from training_export.deidentification.rules import METHOD, METHODS, PRIVATE
+from training_export.pathology.from_csv import read_csv
+from training_export.pathology.from_fhir import read_fhir
+from training_export.pathology.labels import read_labels
+from training_export.pathology.results import Reading
 
 REFUSED_ADVICE = "docs/reference/refusals.md; `egfr-dls analyze` says it in full"
 Track = Callable[[Sequence[StudyPlace]], Iterable[StudyPlace]]  # a progress bar

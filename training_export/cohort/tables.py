@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training_export.cohort_folder import Record
-from training_export.cohort_labels import KnownLabels
-from training_export.cohort_layout import (
+from training_export.cohort.folder import Record
+from training_export.cohort.labels import KnownLabels
+from training_export.cohort.layout import (
     LABEL_COLUMNS,
     LESIONS_NAME,
     PATIENTS_NAME,
@@ -21,7 +21,7 @@ from training_export.cohort_layout import (
     SLICES_NAME,
     STUDIES_NAME,
 )
-from training_export.pathology_labels import FOLLOW_UP
+from training_export.pathology.labels import FOLLOW_UP
 
 LABELS = tuple(LABEL_COLUMNS.values())
 PATIENT_COLUMNS = ("patient", "study", *LABELS, "sex", "age", "suvmax")

@@ -10,7 +10,7 @@ from typing import Any
 
 from egfr_dls.errors import TemporaryFailureError, UsageError
 from egfr_dls.objectstore import write_atomically
-from training_export.cohort_layout import DICOM, HYPERIMAGES, MANIFEST_NAME, RECORDS, STUDY_SCHEMA
+from training_export.cohort.layout import DICOM, HYPERIMAGES, MANIFEST_NAME, RECORDS, STUDY_SCHEMA
 
 UNFINISHED = ".new-*"  # what ``write_atomically`` leaves where it is killed
 

@@ -32,7 +32,7 @@ from egfr_dls.uids import OBJECT_KINDS, series_uid
 from inference.read.folder import read_folder
 from inference.read.header import text
 from inference.read.part10 import read_part10
-from training_export.cohort_patients import Fault, StudyPlace, place_of
+from training_export.cohort.patients import Fault, StudyPlace, place_of
 
 IMAGES = frozenset({"PT", "CT"})
 SURVEYED = (

@@ -18,11 +18,11 @@ from egfr_dls.errors import ExitCode
 from egfr_dls.settings import Settings
 from inference.biomarkers.pet_ct_egfr.biomarker import PET_CT_EGFR
 from inference.biomarkers.registry import load_scorers
-from training_export.cohort_export import Exporter, Request
-from training_export.cohort_key import CohortKey
-from training_export.cohort_labels import Window
-from training_export.cohort_patients import Fault, StudyPlace
-from training_export.cohort_studies import FolderStudies, StudySource, service_studies
+from training_export.cohort.export import Exporter, Request
+from training_export.cohort.key import CohortKey
+from training_export.cohort.labels import Window
+from training_export.cohort.patients import Fault, StudyPlace
+from training_export.cohort.studies import FolderStudies, StudySource, service_studies
 
 FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 

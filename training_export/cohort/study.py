@@ -17,13 +17,13 @@ from pydicom.dataset import Dataset
 from egfr_dls.errors import StudyRefusedError
 from inference.engine.gate import Scorer
 from inference.read.header import as_date, day, integer, text
-from training_export.cohort_analysis import ExportedLesion, ExportedStudy
-from training_export.cohort_folder import CohortFolder, Record
-from training_export.cohort_key import CohortKey
-from training_export.cohort_layout import DICOM, HYPERIMAGES
-from training_export.cohort_patients import StudyPlace
-from training_export.deidentify import Deidentifier, kept_age
-from training_export.deidentify_pixels import burned_in
+from training_export.cohort.analysis import ExportedLesion, ExportedStudy
+from training_export.cohort.folder import CohortFolder, Record
+from training_export.cohort.key import CohortKey
+from training_export.cohort.layout import DICOM, HYPERIMAGES
+from training_export.cohort.patients import StudyPlace
+from training_export.deidentification.instance import Deidentifier, kept_age
+from training_export.deidentification.pixels import burned_in
 from training_export.package_writer import npz
 
 NAMES = {"PT": "pt", "CT": "ct", "SEG": "roi", "RTSTRUCT": "roi"}  # modality -> start of a copy's file name

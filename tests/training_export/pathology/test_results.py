@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from egfr_dls.errors import UsageError
-from training_export.cohort_key import CohortKey
-from training_export.cohort_labels import KnownLabels, Window, match
-from training_export.cohort_patients import Fault, Identity, StudyPlace, faults
-from training_export.pathology_csv import read_csv
-from training_export.pathology_fhir import read_fhir
-from training_export.pathology_labels import read_labels
-from training_export.pathology_results import Reading, TissueTest
+from training_export.cohort.key import CohortKey
+from training_export.cohort.labels import KnownLabels, Window, match
+from training_export.cohort.patients import Fault, Identity, StudyPlace, faults
+from training_export.pathology.from_csv import read_csv
+from training_export.pathology.from_fhir import read_fhir
+from training_export.pathology.labels import read_labels
+from training_export.pathology.results import Reading, TissueTest
 
 KEY = CohortKey.of_site(b"k" * 32)
 HEAD = "patient_id,taken_on,test,result\n"

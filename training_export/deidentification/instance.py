@@ -1,4 +1,4 @@
-"""One DICOM object without its patient: a new data set that holds what ``deidentify_rules`` lets stay, and nothing else."""
+"""One DICOM object without its patient: a new data set that holds what ``rules`` lets stay, and nothing else."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from inference.read.header import (
     texts,
     written,
 )
-from training_export.cohort_key import CohortKey
-from training_export.deidentify_pixels import clean_pixels
-from training_export.deidentify_rules import (
+from training_export.cohort.key import CohortKey
+from training_export.deidentification.pixels import clean_pixels
+from training_export.deidentification.rules import (
     FIXED_TEXTS,
     IDENTIFYING,
     LOCAL_MEANING,

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from egfr_dls.errors import UsageError
-from training_export.cohort_key import CohortKey
-from training_export.cohort_layout import LABEL_COLUMNS
-from training_export.cohort_patients import StudyPlace
-from training_export.pathology_labels import OPTION, LabelRow
-from training_export.pathology_results import Reading, Subject, TissueResult, TissueTest
+from training_export.cohort.key import CohortKey
+from training_export.cohort.layout import LABEL_COLUMNS
+from training_export.cohort.patients import StudyPlace
+from training_export.pathology.labels import OPTION, LabelRow
+from training_export.pathology.results import Reading, Subject, TissueResult, TissueTest
 
 SHOWN = 10  # contradictions that one message names
 STATES: dict[TissueTest, dict[bool, str]] = {

@@ -16,9 +16,9 @@ from typing import Any
 
 from egfr_dls.errors import UsageError
 from inference.read.header import as_date
-from training_export.pathology_csv import OPTION
-from training_export.pathology_results import PDL1_POSITIVE_PERCENT, Reading, Subject, TissueResult, TissueTest
-from training_export.pathology_rows import read_text
+from training_export.pathology.from_csv import OPTION
+from training_export.pathology.results import PDL1_POSITIVE_PERCENT, Reading, Subject, TissueResult, TissueTest
+from training_export.pathology.rows import read_text
 
 Code = tuple[str, str]  # system, code
 

@@ -27,7 +27,7 @@ from inference.engine.gate import Scorer
 from inference.models.manifest import Preprocessing
 from inference.roi.region import Roi
 from inference.study_analysis import analyse_study
-from training_export.cohort_studies import StudyContent
+from training_export.cohort.studies import StudyContent
 
 Scores = Mapping[int, NDArray[np.float32]]  # CT slice -> probabilities of the two classes
 

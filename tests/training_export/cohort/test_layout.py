@@ -11,7 +11,7 @@ import pytest
 from egfr_dls.errors import UsageError
 from tests.system.study_data import small_study
 from tests.training_export.cohorts import Ended, call, write_files
-from training_export.cohort_layout import read_cohort
+from training_export.cohort.layout import read_cohort
 
 
 @pytest.fixture

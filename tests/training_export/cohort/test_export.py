@@ -35,9 +35,10 @@ from tests.inference.packages import network, write_package
 from tests.reporting.validators import need, remarks
 from tests.system.study_data import of_modality, small_study, study_uid
 from tests.training_export.cohorts import SECRETS, Ended, call, found_secrets, planted_study, write_files
-from training_export import cohort_export, cohort_folder
-from training_export.cohort_export import _other_patient
-from training_export.cohort_patients import place_of
+from training_export.cohort import export
+from training_export.cohort import folder as written_folder
+from training_export.cohort.export import _other_patient
+from training_export.cohort.patients import place_of
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -245,7 +246,7 @@ def test_an_image_of_another_patient_than_the_survey_saw_is_told() -> None:
 def test_a_defect_on_one_study_is_listed_and_stops_no_other(
     three: Path, tmp_path: Path, config: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = cohort_export.analyse_for_export, []
+    real, calls = export.analyse_for_export, []
 
     def once(*given: Any) -> Any:
         calls.append(given)
@@ -253,7 +254,7 @@ def test_a_defect_on_one_study_is_listed_and_stops_no_other(
             raise RecursionError("Zwingenberger")
         return real(*given)
 
-    monkeypatch.setattr(cohort_export, "analyse_for_export", once)
+    monkeypatch.setattr(export, "analyse_for_export", once)
     ended = call(capsys, tmp_path / "out", "--from", three, "--config", config)
     assert (ended.code, [row["code"] for row in rows(ended, "refused.csv")]) == (1, ["DEFECT"])
     assert ended.manifest["counts"]["exported"] == 2 and "Zwingenberger" not in ended.err
@@ -345,18 +346,18 @@ def test_a_full_disk_ends_it_with_a_sentence_and_the_next_call_goes_on(
     three: Path, tmp_path: Path, config: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = call(capsys, tmp_path / "whole", "--from", three, "--config", config)
-    real = cohort_folder.write_atomically
+    real = written_folder.write_atomically
 
     def full(path: Path, data: bytes) -> None:
         if len(list((tmp_path / "out" / "hyperimages").glob("S*.npz"))) == 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(path, data)
 
-    monkeypatch.setattr(cohort_folder, "write_atomically", full)
+    monkeypatch.setattr(written_folder, "write_atomically", full)
     ended = call(capsys, tmp_path / "out", "--from", three, "--config", config)
     assert ended.code == 1 and "No space left on device" in ended.err and "goes on" in ended.err
     assert not (ended.folder / "cohort.json").exists()
-    monkeypatch.setattr(cohort_folder, "write_atomically", real)
+    monkeypatch.setattr(written_folder, "write_atomically", real)
     assert call(capsys, tmp_path / "out", "--from", three, "--config", config).files() == whole.files()
 
 

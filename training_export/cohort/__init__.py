@@ -1,0 +1,1 @@
+"""A cohort: a site's studies without their patients, as networks are trained and judged on them."""

@@ -1,0 +1,1 @@
+"""A DICOM object without its patient (PS3.15 Annex E)."""

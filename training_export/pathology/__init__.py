@@ -1,0 +1,1 @@
+"""Results of tissue tests, as sites write them."""
