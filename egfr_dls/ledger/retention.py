@@ -26,6 +26,8 @@ from egfr_dls.ledger.schema import (
 from egfr_dls.study import StudyState
 
 ACTOR = "retention"  # in the audit trail
+# A refused study ends as REFUSED where nothing reports it (`[reporting] refusals = false`).
+ENDED = frozenset({StudyState.DELIVERED, StudyState.NOT_APPLICABLE, StudyState.REFUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,9 @@ def facts(tx: Tx, study_instance_uid: str) -> StudyFacts:
 def unchanged_since(tx: Tx, before: float) -> list[StudyFacts]:
     """Return studies that hold instances and whose state has not changed since a time, longest first."""
     holds = select(instance.c.id).where(instance.c.study_instance_uid == study.c.study_instance_uid).exists()
-    ended = (StudyState.DELIVERED, StudyState.NOT_APPLICABLE)
     rows = tx.execute(
         select(study.c.study_instance_uid)
-        .where(study.c.state.in_(ended), study.c.state_since <= before, study.c.last_instance_at <= before, holds)
+        .where(study.c.state.in_(ENDED), study.c.state_since <= before, study.c.last_instance_at <= before, holds)
         .order_by(study.c.state_since)
     )
     return [facts(tx, uid) for uid in rows.scalars().all()]

@@ -10,15 +10,13 @@ nothing is left; then the ledger forgets these. A crash between leaves the rest 
 from __future__ import annotations
 
 from egfr_dls.ledger import Ledger, listeners, retention
-from egfr_dls.ledger.retention import StudyFacts
+from egfr_dls.ledger.retention import ENDED, StudyFacts
 from egfr_dls.spool import SpoolIndex
-from egfr_dls.study import StudyState
 from egfr_dls.telemetry import get_logger
 
 DAY_SECONDS = 86400.0
 PASS_SECONDS = 3600.0
 AT_ONCE = 64  # studies a pass; the next one follows at once where there are more
-_ENDED = frozenset({StudyState.DELIVERED, StudyState.NOT_APPLICABLE})
 
 
 def may_go(study: StudyFacts, now: float, retention_days: float) -> bool:
@@ -27,7 +25,7 @@ def may_go(study: StudyFacts, now: float, retention_days: float) -> bool:
     FAILED and held studies stay, and any of which a job is queued or dead, or an object is not at an end state somewhere.
     """
     return (
-        study.state in _ENDED
+        study.state in ENDED
         and not study.held
         and not study.open_jobs
         and not study.open_deliveries

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 from pydicom import Dataset
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from egfr_dls import settings as configuration
 from egfr_dls.ledger import completion, instances, jobs, results, retention, schema, studies
@@ -27,6 +27,7 @@ from tests.listener.indexing.test_intake import AT, Bench, made_at
 BIOMARKER = "pet_ct_egfr"
 DAYS = 30.0
 NOW = AT.timestamp() + 365 * DAY_SECONDS
+GOES = {StudyState.DELIVERED, StudyState.NOT_APPLICABLE, StudyState.REFUSED}
 OVER = StudyFacts(STUDY_UID, "key", StudyState.DELIVERED, held=False, changed_at=NOW - DAYS * DAY_SECONDS, open_jobs=0,
                   open_deliveries=0)  # fmt: skip
 
@@ -36,12 +37,15 @@ OVER = StudyFacts(STUDY_UID, "key", StudyState.DELIVERED, held=False, changed_at
     [
         ({}, True),
         ({"state": StudyState.NOT_APPLICABLE}, True),
+        ({"state": StudyState.REFUSED}, True),
+        ({"state": StudyState.REFUSED, "open_deliveries": 1}, False),
+        ({"state": StudyState.REFUSED, "open_jobs": 1}, False),
         ({"changed_at": NOW - DAYS * DAY_SECONDS + 1}, False),
         ({"changed_at": NOW + 1}, False),  # the clock was set back
         ({"held": True}, False),
         ({"open_jobs": 1}, False),
         ({"open_deliveries": 1}, False),
-        *[({"state": state}, False) for state in set(StudyState) - {StudyState.DELIVERED, StudyState.NOT_APPLICABLE}],
+        *[({"state": state}, False) for state in set(StudyState) - GOES],
     ],
 )
 def test_what_may_go(changes: dict[str, Any], goes: bool) -> None:
@@ -136,6 +140,16 @@ def test_a_study_that_is_over_goes_and_its_segments_with_it(bench: Bench, site: 
         assert [row.action for row in tx.execute(select(schema.audit))] == ["release_instances"]
         assert not set(instances.watermarks(tx)) & instances.sealed_segments(tx)
         assert tx.execute(select(schema.association)).all() == tx.execute(select(schema.association_study)).all() == []
+
+
+def test_a_refused_study_that_nobody_is_told_of_goes_too(bench: Bench, site: Settings) -> None:
+    """With ``[reporting] refusals = false`` no report is built, so it never becomes DELIVERED."""
+    analysed(bench, site)
+    with bench.ledger.begin() as tx:
+        tx.execute(update(schema.study).values(state=StudyState.REFUSED))
+    retained(bench).apply(NOW)
+    assert count(bench) == 0
+    assert stands(bench)[0] is StudyState.REFUSED
 
 
 def test_nothing_goes_before_its_time(bench: Bench, site: Settings) -> None:
