@@ -123,6 +123,9 @@ class PatientFinding:
     distance_to_cut_off: float | None = None  # as of the lesion whose score it is
 
 
+OWN_LEDGER = "ledger"  # the source of a prior that this node found itself
+
+
 @dataclass(frozen=True)
 class PriorFinding:
     """An earlier result of the patient; ``study_date`` in ISO 8601, ``source``: ledger, or where its report came from."""

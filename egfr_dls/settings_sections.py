@@ -17,7 +17,14 @@ from pydantic import (
     model_validator,
 )
 
+from egfr_dls.findings import OWN_LEDGER
 from egfr_dls.node_transport import check_destination, check_source, web_address
+
+
+def _source_name(text: str) -> str:
+    if text == OWN_LEDGER:
+        raise ValueError(f"{text!r} is what reports call this node's own results; needed: another name")
+    return text
 
 
 def _ae_title(text: str) -> str:
@@ -248,7 +255,7 @@ class Destination(_Section):
 class Source(_Section):
     """A PACS that is asked for what a study lacks."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$"), AfterValidator(_source_name)]
     transport: Literal["dimse", "dicomweb"] = "dimse"
     ae_title: Annotated[str, AfterValidator(_ae_title)] = ""  # dimse needs this, host and port
     host: str = ""

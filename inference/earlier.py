@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from egfr_dls.findings import PriorFinding
+from egfr_dls.findings import OWN_LEDGER, PriorFinding
 
 MAX_EARLIER = 20  # results, the newest
-LEDGER = "ledger"  # the source of what this node found itself
 
 BEYOND_LIMIT = f"only the newest {MAX_EARLIER} are shown"
 UNREADABLE = "cannot be read"
@@ -73,4 +72,4 @@ def _standing(of_study: list[EarlierResult], *, demonstration: bool) -> Iterator
 
 
 def _rank(one: EarlierResult) -> tuple[bool, int, str]:
-    return one.source == LEDGER, one.revision, one.source
+    return one.source == OWN_LEDGER, one.revision, one.source

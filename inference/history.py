@@ -11,13 +11,13 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from egfr_dls.findings import PriorFinding, StudyFindings
+from egfr_dls.findings import OWN_LEDGER, PriorFinding, StudyFindings
 from egfr_dls.ledger import Tx, patients, retrievals
 from egfr_dls.ledger.patients import PatientStudy, StoredResult
 from egfr_dls.ledger.retrievals import FetchedSeries
 from egfr_dls.listed_report import why_not_fetched
 from egfr_dls.refusals import Remark, WarningCode
-from inference.earlier import LEDGER, UNREADABLE, EarlierResult, time_line
+from inference.earlier import UNREADABLE, EarlierResult, time_line
 from inference.read.header import text
 from inference.read.patient import Patient, patient_of
 from inference.read.prior_report import ReportUnreadableError, read_prior_report
@@ -82,7 +82,9 @@ def with_history(found: StudyFindings, known: History) -> StudyFindings:
 
 def _stored(row: StoredResult) -> EarlierResult:
     """Return a result of this node; of another version's document only what a prior needs is read."""
-    result = EarlierResult(row.study_instance_uid, LEDGER, revision=row.revision, when=(row.study_date, row.study_time))
+    result = EarlierResult(
+        row.study_instance_uid, OWN_LEDGER, revision=row.revision, when=(row.study_date, row.study_time)
+    )
     try:
         document = json.loads(row.document)
         networks = [document[name] for name in ("model", "companion_model")]
@@ -101,7 +103,7 @@ def _prior(document: Mapping[str, Any], study_date: str, *, demonstration: bool)
         study_date=f"{study_date[:4]}-{study_date[4:6]}-{study_date[6:]}",
         egfr_dls=patient["egfr_dls"],
         pdl1_dls=patient["pdl1_dls"],
-        source=LEDGER,
+        source=OWN_LEDGER,
         demonstration=demonstration,
         model=f"{model['name']} {model['version']}",
         model_sha256=model["sha256"],

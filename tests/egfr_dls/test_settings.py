@@ -116,6 +116,10 @@ def test_a_source_is_asked_by_tls_with_the_keys_of_a_destination(tmp_path: Path)
         ),
         (WEB, "sources: url is missing; needed with transport 'dicomweb': url"),
         (WEB + "url = 'http://h'\nae_title = 'A'", "sources: ae_title is without effect with transport 'dicomweb'"),
+        (
+            SOURCE.replace("pacs", "ledger") + "ae_title = 'A'\nhost = 'h'\nport = 1",
+            "sources.name: 'ledger' is what reports call this node's own results",
+        ),
         (WEB + "url = 'ftp://h/x'", "sources.url: 'ftp://h/x' is no address; needed: http(s)://host[:port][/path]"),
         (WEB + "url = 'https://h:99999'", "sources.url: "),
         (WEB + "url = 'https://h/x?token=1'", "nothing behind it"),

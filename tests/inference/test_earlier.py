@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from egfr_dls.findings import PriorFinding
-from inference.earlier import BEYOND_LIMIT, LEDGER, MAX_EARLIER, OF_ANOTHER_KIND, UNREADABLE, EarlierResult, time_line
+from egfr_dls.findings import OWN_LEDGER, PriorFinding
+from inference.earlier import BEYOND_LIMIT, MAX_EARLIER, OF_ANOTHER_KIND, UNREADABLE, EarlierResult, time_line
 
 FINDING = PriorFinding("2025-01-31", 0.25, None, "pacs", False, "egfr 1.0.0", "ab" * 32, 0.5)
 
@@ -46,14 +46,14 @@ def test_a_newest_revision_that_was_refused_leaves_no_older_score() -> None:
 
 
 def test_what_the_node_found_itself_goes_before_what_a_source_has() -> None:
-    assert scores(scored("1", 0.1, revision=7), scored("1", 0.2, source=LEDGER)) == [0.2]
-    assert scores(scored("1", 0.1, revision=7), refused("1", source=LEDGER)) == []
+    assert scores(scored("1", 0.1, revision=7), scored("1", 0.2, source=OWN_LEDGER)) == [0.2]
+    assert scores(scored("1", 0.1, revision=7), refused("1", source=OWN_LEDGER)) == []
 
 
 def test_a_revision_of_our_own_that_cannot_be_read_is_replaced_by_no_other() -> None:
-    both = scored("1", 0.1, source=LEDGER), lost("1", source=LEDGER, revision=2)
-    assert (scores(*both), left_out(*both)) == ([], {(LEDGER, UNREADABLE): 1})
-    older = scored("1", 0.1, source=LEDGER, revision=2), lost("1", source=LEDGER, revision=1)
+    both = scored("1", 0.1, source=OWN_LEDGER), lost("1", source=OWN_LEDGER, revision=2)
+    assert (scores(*both), left_out(*both)) == ([], {(OWN_LEDGER, UNREADABLE): 1})
+    older = scored("1", 0.1, source=OWN_LEDGER, revision=2), lost("1", source=OWN_LEDGER, revision=1)
     assert (scores(*older), left_out(*older)) == ([0.1], {})
 
 
