@@ -21,8 +21,8 @@ import numpy as np
 from egfr_dls.evidence import EvidenceImages, LesionEvidence
 from egfr_dls.findings import SliceFinding
 from reporting.build import ReportObject, prepare, to_bytes
-from reporting.pages import page_images
 from reporting.refusal_sr import refusal_report
+from reporting.secondary_capture import page_images
 from reporting.seg import segmentation
 from reporting.source_header import SourceImages
 from reporting.sr import score_report

@@ -90,7 +90,7 @@ def report_html(
     findings: StudyFindings, pages: Dataset | None, objects: Sequence[ObjectEntry], settings: Settings
 ) -> str:
     """Render the findings as a self-contained page; ``pages`` is the object of the page images, if there is one."""
-    images = () if pages is None else _attribute("reporting.pages", "pages_png")(pages)
+    images = () if pages is None else _attribute("reporting.secondary_capture", "pages_png")(pages)
     html: str = _attribute("reporting.report_html", "report_html")(
         findings, images, indeterminate_band=settings.reporting.indeterminate_band, objects=objects
     )

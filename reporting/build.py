@@ -17,9 +17,9 @@ from reporting.activation_map import activation_map
 from reporting.context import ReportContext
 from reporting.page_content import Line, Page, Tone
 from reporting.page_drawing import draw
-from reporting.pages import frames, page_images, single_pages
 from reporting.pdf import encapsulated_pdf
 from reporting.refusal_sr import refusal_report
+from reporting.secondary_capture import frames, page_images, single_pages
 from reporting.seg import segmentation
 from reporting.sr import score_report
 from reporting.variants import Variant

@@ -24,7 +24,7 @@ from reporting.page_marks import Words
 from reporting.page_set import pages
 from reporting.page_slices import MAX_SLICE_PAGES, key_slices, map_scale, pet_range, scored_slices
 from reporting.page_text import printable, word_width, wrapped
-from reporting.pages import pages_png
+from reporting.secondary_capture import pages_png
 from tests.builders import STUDY_UID
 from tests.reporting.report_cases import (
     VARIANTS,

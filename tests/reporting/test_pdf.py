@@ -13,7 +13,7 @@ from pydicom import Dataset, dcmread
 
 from reporting.build import to_bytes
 from reporting.page_drawing import HEIGHT, WIDTH
-from reporting.pages import frames
+from reporting.secondary_capture import frames
 from reporting.variants import SR_CLASSES, Variant
 from tests.reporting.report_cases import Case, demonstration, refused, scored
 from tests.reporting.validators import need

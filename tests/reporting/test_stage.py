@@ -27,7 +27,7 @@ from egfr_dls.store import Store, open_store
 from egfr_dls.study import ReceivedInstance, StudyState
 from reporting import stage as reporting_stage
 from reporting.context import ReportContext
-from reporting.pages import page_images
+from reporting.secondary_capture import page_images
 from reporting.stage import DEMONSTRATION, ReportHandler
 from reporting.variants import PROBED_CLASSES, SR_CLASSES
 from tests.builders import STUDY_UID, ct_slices, pet_slices, to_part10

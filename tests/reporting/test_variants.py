@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from reporting.build import to_bytes
 from reporting.context import Revision
-from reporting.pages import frames
+from reporting.secondary_capture import frames
 from reporting.variants import PROBED_CLASSES, SR_CLASSES, Variant, choose_variant
 from tests.builders import CT_SERIES_UID, PET_SERIES_UID
 from tests.reporting.report_cases import (
