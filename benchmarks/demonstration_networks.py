@@ -26,10 +26,10 @@ from inference.engine.onnx import OrtBackend
 from inference.models.catalogue import choose, read_catalogue
 from inference.study_analysis import analyse_study
 from training_export.dataset import UNSEEN_SEED
+from training_export.evaluation.discrimination import auc, auc_interval
 from training_export.phantom_dicom import phantom_datasets
 from training_export.phantom_roi import RoiKind
 from training_export.phantoms import Phantom, make_phantom
-from training_export.statistics import auc, auc_interval
 
 SETTINGS = Settings(storage=Storage(root=Path("unused")))  # nothing is written
 SOURCES = {"stored": RoiKind.SEG, "proposed": RoiKind.NONE}

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from inference.models.manifest import ModelPackage, Preprocessing
 from training_export.dataset import TRAINING_SEED, VALIDATION_SEED, Examples, make_examples
+from training_export.evaluation.discrimination import auc
 from training_export.export_onnx import PackageFacts, export_package
 from training_export.networks import SmallResidualNetwork
-from training_export.statistics import auc
 from training_export.training.loop import Fitted, Plan, fit, patient_scores, slice_scores
 from training_export.training.machine import Machine
 from training_export.training.recipe import Recipe, load_recipe

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from training_export.class_map_network import ClassMapNetwork
+from training_export.evaluation.discrimination import auc, auc_interval
+from training_export.evaluation.estimates import NotEstimableError
 from training_export.networks import SmallResidualNetwork, SResCNN
 from training_export.resnet50 import ResNet50
-from training_export.statistics import auc, auc_interval
 from training_export.training.checkpoint import Epoch
 from training_export.training.loop import Fitted, Plan, Watcher, fit, patient_scores, slice_scores
 from training_export.training.machine import Machine
@@ -141,8 +142,10 @@ def _of_folds(scored: list[Scored], recipe: Recipe, best: list[int], epochs: int
 
 def _figures(part: Scored, recipe: Recipe) -> str:
     _, labels, scores = patient_scores(part.scores, part.slices, recipe.patient)
-    low, high = auc_interval(labels, scores) if min(np.bincount(labels)) > 1 else (float("nan"), float("nan"))
-    interval = "no interval of one patient" if np.isnan(low) else f"DeLong 95 % {low:.3f}-{high:.3f}"
+    try:
+        interval = "DeLong 95 % {:.3f}-{:.3f}".format(*auc_interval(labels, scores))
+    except NotEstimableError as error:
+        interval = f"no interval: {error}"
     right = int(((scores >= recipe.patient.cut_off) == labels).sum())
     return (
         f"AUC {auc(labels, scores):.3f} ({interval}), {right} of {len(labels)} right at {recipe.patient.cut_off:g}, "

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from training_export.class_map_network import ClassMapNetwork
-from training_export.statistics import auc
+from training_export.evaluation.discrimination import auc
 from training_export.training.augmentation import augmented, mixed_up
 from training_export.training.checkpoint import Epoch, Progress
 from training_export.training.losses import LOSSES

@@ -13,8 +13,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra training)")
 
 from tests.training_export.training.slices_of import stripes  # noqa: E402  # after the skip
+from training_export.evaluation.discrimination import auc  # noqa: E402
 from training_export.networks import SmallResidualNetwork, SResCNN  # noqa: E402
-from training_export.statistics import auc  # noqa: E402
 from training_export.training import loop  # noqa: E402
 from training_export.training.checkpoint import Epoch, Progress  # noqa: E402
 from training_export.training.loop import Fitted, Plan, Watcher, fit, patient_scores, slice_scores  # noqa: E402
