@@ -22,6 +22,7 @@ from egfr_dls.volume import Volume
 from training_export.phantom_roi import ROI_BUILDERS, RoiKind
 from training_export.phantoms import Phantom
 
+PHANTOM_NAME = "PHANTOM^EGFR-DLS"  # PatientName; by it a cohort knows what is made up
 STUDY_DATE = "20250115"
 INJECTION_TIME = "100000"
 SCAN_TIME = "110000"
@@ -139,7 +140,7 @@ def _slice(phantom: Phantom, volume: Volume, index: int, sop_class_uid: UID, mod
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.PatientName, ds.PatientID = "PHANTOM^EGFR-DLS", f"PHANTOM-{phantom.seed}"
+    ds.PatientName, ds.PatientID = PHANTOM_NAME, f"PHANTOM-{phantom.seed}"
     ds.PatientBirthDate, ds.PatientSex, ds.PatientWeight = "", "O", WEIGHT_KG
     ds.StudyInstanceUID, ds.StudyID, ds.AccessionNumber = phantom.study_instance_uid, str(phantom.seed), ""
     ds.StudyDescription, ds.ReferringPhysicianName = "Synthetic PET/CT", ""

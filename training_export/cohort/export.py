@@ -169,6 +169,7 @@ class Exporter:
         files: Mapping[str, str],
     ) -> dict[str, Any]:
         records = [study.record for study in exported]
+        names = {record["study"] for record in records}
         return {
             "schema": SCHEMA,
             "product_version": PRODUCT_VERSION,
@@ -185,6 +186,7 @@ class Exporter:
             "counts": {
                 "studies": len(survey.places),
                 "exported": len(exported),
+                "phantoms": sum(p.is_phantom for p in survey.places if self.key.study(p.study_instance_uid) in names),
                 "refused": len(refused),
                 "patients": len({record["patient"] for record in records}),
                 "images": sum(lesion["images"] for record in records for lesion in record["lesions"]),

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pydicom.dataset import Dataset
 
 from inference.read.header import day, text, texts
+from training_export.phantom_dicom import PHANTOM_NAME
 
 
 class Fault(StrEnum):
@@ -22,6 +23,7 @@ class Fault(StrEnum):
     PATIENT_TWO_IDS = "PATIENT_TWO_IDS"
     STUDY_RELEASED = "STUDY_RELEASED"
     STUDY_UNFINISHED = "STUDY_UNFINISHED"
+    UNREADABLE = "UNREADABLE"
     NOT_APPLICABLE = "NOT_APPLICABLE"
     DEFECT = "DEFECT"
 
@@ -33,6 +35,7 @@ ADVICE: dict[Fault, str] = {
     Fault.PATIENT_TWO_IDS: "two PatientIDs (0010,0020) have one name and birth date: one patient; merge them in PACS",
     Fault.STUDY_RELEASED: "retention has given its instances up; send the study again",
     Fault.STUDY_UNFINISHED: "the service still receives or analyses it; export again later",
+    Fault.UNREADABLE: "none of its instances can be read; send the study again",
     Fault.NOT_APPLICABLE: "it holds no PET, so no biomarker asks for it",
     Fault.DEFECT: "egfr-dls failed on it and logged where; report that, and call again",
 }
@@ -62,6 +65,11 @@ class StudyPlace:
     identity: Identity
     study_date: date | None
     fault: Fault | None = None
+
+    @property
+    def is_phantom(self) -> bool:
+        """Whether the study is one of ours, made up."""
+        return self.identity.name == PHANTOM_NAME
 
 
 def identity_of(ds: Dataset) -> Identity:

@@ -21,7 +21,7 @@ from pydicom.filereader import read_file_meta_info
 
 from egfr_dls import biomarkers
 from egfr_dls.content_digest import content_digest
-from egfr_dls.errors import StudyRefusedError, TemporaryFailureError, UsageError
+from egfr_dls.errors import StudyRefusedError, UsageError
 from egfr_dls.ledger import instances, studies
 from egfr_dls.ledger.instances import INPUT_MODALITIES
 from egfr_dls.refusals import RefusalCode
@@ -167,7 +167,9 @@ class LedgerStudies:
         uid, state = str(row.study_instance_uid), StudyState(row.state)  # type: ignore[attr-defined]  # a row of SQLAlchemy
         fault = _state_fault(state, released=row.released_at is not None)  # type: ignore[attr-defined]  # likewise
         header = self._header(kept)
-        return place_of(uid, [header or Dataset()], fault or (Fault.STUDY_RELEASED if header is None else None))
+        if header is None:
+            return place_of(uid, [Dataset()], fault or (Fault.UNREADABLE if kept else Fault.STUDY_RELEASED))
+        return place_of(uid, [header], fault)
 
     def _header(self, kept: dict[str, SpoolRef]) -> Dataset | None:
         """Return the header of the first image, else of the first object that can be read."""
@@ -175,7 +177,7 @@ class LedgerStudies:
         for sop_instance_uid, ref in kept.items():
             try:
                 ds = read_part10(self._store.spool.read(ref), sop_instance_uid)
-            except (StudyRefusedError, TemporaryFailureError):
+            except StudyRefusedError:
                 continue
             if text(ds, "Modality") in IMAGES:
                 return ds

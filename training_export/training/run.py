@@ -61,7 +61,7 @@ def run(data: Data, recipe: Recipe, request: Request, machine: Machine, screen: 
     check_numbers(data.slices.patient_labels, recipe.split.least_patients)
     make = network_maker(recipe, request.pretrained)
     with _claimed(request.out):
-        _begin(request, _facts(recipe, request, machine, digest))
+        _begin(request, _facts(recipe, request, machine, digest, data.parts))
         bench = Bench(recipe, request.seed, machine, request.out, make, screen.watch)
         trained = (train_in_folds if recipe.split.folds else train_held_out)(data, bench)
         write_log(request.out, trained.histories)
@@ -79,7 +79,9 @@ def package_folder(request: Request) -> Path:
     return request.out / f"{request.name}-{request.version}"
 
 
-def _facts(recipe: Recipe, request: Request, machine: Machine, digest: str) -> dict[str, Any]:
+def _facts(
+    recipe: Recipe, request: Request, machine: Machine, digest: str, parts: Mapping[str, str] | None
+) -> dict[str, Any]:
     """Return all that the weights depend on."""
     pretrained = request.pretrained
     return {
@@ -90,9 +92,14 @@ def _facts(recipe: Recipe, request: Request, machine: Machine, digest: str) -> d
         "seed": request.seed,
         "device": machine.device,
         "data_sha256": digest,
+        "split_sha256": None if parts is None else _digest_of(parts),
         "pretrained_sha256": None if pretrained is None else hashlib.sha256(pretrained.read_bytes()).hexdigest(),
         "recipe": recipe.model_dump(mode="json"),
     }
+
+
+def _digest_of(parts: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()
 
 
 @contextmanager

@@ -133,7 +133,12 @@ def _check_pixels(slices: Slices) -> str:
                     f"patients {slices.names[owner[digest]]} and {slices.names[patient]} have an image in common; needed: "
                     "one name a patient, or he may train and be measured on",
                 )
-            whole.update(digest + bytes([int(slices.label[place])]) + slices.names[patient].encode() + b"\0")
+            whole.update(
+                digest
+                + bytes([int(slices.label[place]), int(slices.counted[place])])
+                + slices.names[patient].encode()
+                + b"\0"
+            )
     return whole.hexdigest()
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -37,7 +38,7 @@ class Data:
     source
         the data in words, for the manifest
     synthetic
-        whether they are phantoms, so that nothing trained on them is more than a demonstration
+        whether phantoms are among them, so that nothing trained on them is more than a demonstration
     """
 
     slices: Slices
@@ -95,20 +96,23 @@ def cohort_slices(cohort: CohortImages, task: str) -> Slices:
 
 def _cohort(folder: Path, task: str) -> Data:
     cohort = read_cohort(folder)  # checks the manifest, too
-    recipe = _recipe(folder / MANIFEST_NAME)
+    manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    recipe = _recipe(folder / MANIFEST_NAME, manifest)
+    phantoms = manifest.get("counts", {}).get("phantoms", 0)
     return Data(
         slices=cohort_slices(cohort, task),
         shape=_shape(recipe),
         preprocessing=recipe,
         parts=None,
-        source="an exported cohort",
+        source=f"an exported cohort, {phantoms} of its studies synthetic" if phantoms else "an exported cohort",
+        synthetic=phantoms > 0,
     )
 
 
-def _recipe(path: Path) -> Preprocessing:
+def _recipe(path: Path, manifest: Mapping[str, Any]) -> Preprocessing:
     """Return how the images of a cohort were made."""
     try:
-        return Preprocessing.model_validate(json.loads(path.read_text(encoding="utf-8")).get("preprocessing"))
+        return Preprocessing.model_validate(manifest.get("preprocessing"))
     except ValidationError as error:
         raise UsageError(
             f"{path}: preprocessing is not one that this version knows; export the cohort again"

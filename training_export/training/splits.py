@@ -45,6 +45,11 @@ def hold_out(labels: Labels, validation: float, test: float, rng: np.random.Gene
         0 or 1 of every patient
     validation, test
         shares of the patients
+
+    Raises
+    ------
+    TrainingRefusedError
+        so large shares of so few patients leave none of a class to train
     """
     parts: dict[str, list[int]] = {part: [] for part in PARTS}
     for of_class in _shuffled(labels, len(PARTS), rng):
@@ -52,6 +57,7 @@ def hold_out(labels: Labels, validation: float, test: float, rng: np.random.Gene
         parts["validation"] += of_class[:n_validation]
         parts["test"] += of_class[n_validation : n_validation + n_test]
         parts["training"] += of_class[n_validation + n_test :]
+    _check_classes(labels[parts["training"]], 1, f"are left to train (validation {validation:g}, test {test:g})")
     return Split(**{part: tuple(sorted(patients)) for part, patients in parts.items()})
 
 

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
 from egfr_dls import analysis, settings
+from egfr_dls.errors import StudyRefusedError, TemporaryFailureError
 from egfr_dls.ledger import completion
+from egfr_dls.refusals import RefusalCode
 from egfr_dls.store import open_store
 from inference.biomarkers.pet_ct_egfr.biomarker import PET_CT_EGFR
 from inference.biomarkers.registry import load_scorers
@@ -201,6 +203,43 @@ def test_a_study_that_the_service_still_receives_is_listed_and_left_out(
         analysis._ingest(store, [dcmread(path) for path in sorted(folder.iterdir())], analysis.datetime(2025, 1, 2, 12))
     ended = call(capsys, tmp_path / "out", "--config", site)
     assert (ended.code, [row["code"] for row in rows(ended, "refused.csv")]) == (3, ["STUDY_UNFINISHED"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "listed"),
+    [
+        (StudyRefusedError(RefusalCode.PIXELS_UNREADABLE, "damaged"), 3, ["UNREADABLE"]),
+        (TemporaryFailureError("the bucket does not answer"), 1, None),
+    ],
+)
+def test_what_cannot_be_read_was_not_released(
+    error: Exception,
+    code: int,
+    listed: list[str] | None,
+    tmp_path: Path,
+    config: Path,
+    capsys: Capsys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Damaged instances are called so; storage that fails ends the call, and the next one goes on."""
+    site = tmp_path / "site.toml"
+    site.write_text(config.read_text().replace(str(config.parent / "root"), str(tmp_path / "root")))
+    loaded = settings.load(site)
+    folder = write_files(small_study(1), tmp_path / "in")
+    with open_store(loaded, "listener") as store:
+        analysis._ingest(store, [dcmread(path) for path in sorted(folder.iterdir())], analysis.datetime(2025, 1, 2, 12))
+        with store.ledger.begin() as tx:
+            completion.complete(tx, study_uid(1), "pet_ct_egfr", "score", loaded, 1e9)
+        analysis._work(store, InferenceHandler(loaded, store))
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("training_export.cohort.studies.read_part10", fails)
+    ended = call(capsys, tmp_path / "out", "--config", site)
+    assert ended.code == code
+    assert (tmp_path / "out" / "cohort.json").exists() == (listed is not None)
+    assert listed is None or [row["code"] for row in rows(ended, "refused.csv")] == listed
 
 
 def test_a_refused_study_is_listed_and_stops_no_other(tmp_path: Path, config: Path, capsys: Capsys) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,16 @@ def test_a_cohort_says_how_its_images_were_made(cohort: Path) -> None:
     """The package will say the same, so that the service makes them likewise."""
     data = read_data(PET_CT, cohort, "egfr")
     assert (data.preprocessing, data.shape) == (Preprocessing(), (3, 64, 64))
-    assert not data.synthetic
+    assert data.synthetic, "phantoms stay phantoms on the way through a cohort"
+    assert data.source == "an exported cohort, 1 of its studies synthetic"
+
+
+def test_a_cohort_of_patients_is_no_demonstration(cohort: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(cohort, tmp_path / "copy"))
+    manifest = json.loads((copy / "cohort.json").read_text(encoding="utf-8"))
+    manifest["counts"]["phantoms"] = 0
+    (copy / "cohort.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert not read_data(PET_CT, copy, "egfr").synthetic
 
 
 def test_a_cohort_without_labels_of_the_task_is_refused(cohort: Path) -> None:

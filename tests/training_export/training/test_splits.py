@@ -57,6 +57,12 @@ def test_the_papers_59_patients_in_five_folds() -> None:
     assert sorted(mutants) == [3, 3, 3, 3, 4]
 
 
+def test_a_split_leaves_somebody_to_train() -> None:
+    """Two shares of nearly a half, each rounded up, would take the four of a class."""
+    with pytest.raises(TrainingRefusedError, match="are left to train"):
+        hold_out(labels_of(4, 4), 0.49, 0.49, np.random.default_rng(0))
+
+
 def test_the_seed_decides() -> None:
     labels = labels_of(30, 30)
     one, same, other = (hold_out(labels, 0.2, 0.2, np.random.default_rng(seed)) for seed in (1, 1, 2))

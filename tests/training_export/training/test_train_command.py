@@ -171,6 +171,31 @@ def test_a_run_is_resumed_with_the_same_facts_or_not_at_all(
     assert (code, "another recipe" in said) == (ExitCode.USAGE, True)
 
 
+def test_a_run_with_a_stated_split_is_resumed_with_that_split_only(
+    tmp_path: Path, settings_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With another one, patients that trained would be those that are only measured on."""
+    data, out, split = write_crops(tmp_path / "data", patients=20), tmp_path / "run", tmp_path / "split.csv"
+    settings_file.write_text(
+        SMALL.replace("epochs = 4", "epochs = 1").replace("folds = 3", "folds = 0\nvalidation = 0.2\ntest = 0.2"),
+        encoding="utf-8",
+    )
+    arguments = [BRAIN, "--data", data, "--out", out, "--settings", settings_file, "--split", split, "--device", "cpu"]
+    parts = ["training"] * 12 + ["validation"] * 4 + ["test"] * 4
+    _write_split(split, parts)
+    assert run(capsys, *arguments)[0] == ExitCode.DONE
+    _write_split(split, parts[::-1])
+    code, _, said = run(capsys, *arguments, "--resume")
+    assert (code, "another split_sha256" in said) == (ExitCode.USAGE, True)
+    _write_split(split, parts)
+    assert run(capsys, *arguments, "--resume")[0] == ExitCode.DONE
+
+
+def _write_split(path: Path, parts: list[str]) -> None:
+    rows = [f"B{number:03d},{part}" for number, part in enumerate(parts)]
+    path.write_text("\n".join(["patient,split", *rows]) + "\n", encoding="utf-8")
+
+
 def test_the_recipe_of_the_paper_runs_from_given_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """ResNet-50, mixup, F1 loss, oversampling, stratified folds; two folds of one epoch, to be quick."""
     settings_file, weights = tmp_path / "quick.toml", tmp_path / "resnet50.pth"
