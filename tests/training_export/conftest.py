@@ -1,4 +1,4 @@
-"""What holds for every test of training."""
+"""What holds for every test that trains."""
 
 from __future__ import annotations
 
