@@ -15,7 +15,8 @@ from training_export.evaluation.threshold import wilson
 
 BINS = 10
 SMALLEST = 1e-7  # scores nearer to 0 or 1 count as this far from it: their logit is infinite, or decides alone
-NEWTON_TOLERANCE = 1e-12
+TOLERANCE = 1e-12
+STEPS = 200
 
 
 def reliability(labels: Floats, scores: Floats) -> list[dict[str, Any]]:
@@ -66,17 +67,27 @@ def calibration(labels: Floats, scores: Floats, reasons: Reasons) -> dict[str, A
 
 def _line(labels: Floats, logit: Floats) -> GLMResults:
     _require_overlap(labels, logit)
-    return _fitted(GLM(labels, sm.add_constant(logit, has_constant="add"), family=sm.families.Binomial()))
+    columns = sm.add_constant(logit, has_constant="add")
+    return _fitted(GLM(labels, columns, family=sm.families.Binomial()), start=[0.0, 1.0])
 
 
 def _shift(labels: Floats, logit: Floats) -> GLMResults:
     if len(np.unique(labels)) < 2:
         raise NotEstimableError("one class only")
-    return _fitted(GLM(labels, np.ones(len(labels)), family=sm.families.Binomial(), offset=logit))
+    return _fitted(GLM(labels, np.ones(len(labels)), family=sm.families.Binomial(), offset=logit), start=[0.0])
 
 
-def _fitted(model: GLM) -> GLMResults:
-    return model.fit(tol=NEWTON_TOLERANCE, tol_criterion="params", maxiter=200)
+def _fitted(model: GLM, start: list[float]) -> GLMResults:
+    """Fit from ``start``, where the score is the probability, else from the middle of labels and one half.
+
+    An overflow on the way is a probability of 0.
+    """
+    for first in (start, None):
+        with np.errstate(over="ignore"):
+            fit = model.fit(start_params=first, tol=TOLERANCE, tol_criterion="params", maxiter=STEPS)
+        if fit.converged and np.isfinite(fit.bse).all():
+            return fit
+    raise NotEstimableError("the fit does not settle: scores of nearly 0 or 1 are of the other class")
 
 
 def _require_overlap(labels: Floats, logit: Floats) -> None:

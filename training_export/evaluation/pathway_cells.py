@@ -46,26 +46,27 @@ def pathway_cells(patients: Patients, egfr: Floats, pdl1: Floats, cut_off: float
     populations = {"all": known, "adenocarcinoma": known & np.isin(patients.histology, ADENOCARCINOMA)}
     return {
         population: {
-            cell: _cell(patients.select(kept & within), reasons.at(population, cell))
+            cell: _cell(patients.select(kept & within), cell, reasons.at(population))
             for cell, within in cells(egfr, pdl1, cut_off).items()
         }
         for population, kept in populations.items()
     }
 
 
-def _cell(patients: Patients, reasons: Reasons) -> dict[str, Any]:
+def _cell(patients: Patients, name: str, population: Reasons) -> dict[str, Any]:
+    reasons = population.at(name)
     if not len(patients):
-        reasons.of("", _nobody)
+        population.of(name, _nobody)
         reasons = Reasons()  # one reason is enough for all of an empty cell
-    given = {name: follow_up_of(patients.select(patients.treatment == name)) for name in TREATMENTS}
-    entry: dict[str, Any] = {name: _treated(group, reasons.at(name)) for name, group in given.items()}
+    given = {drug: follow_up_of(patients.select(patients.treatment == drug)) for drug in TREATMENTS}
+    entry: dict[str, Any] = {drug: _treated(group, reasons.at(drug)) for drug, group in given.items()}
     tki, ici = given.values()
     test = reasons.of("logrank_p", partial(log_rank, tki, ici))
     entry |= {"logrank_chi2": test and test.chi2, "logrank_p": test and test.p}
     entry["cox"] = cox_figures(tki, ici, reasons)
     entry["fisher_p"] = {
-        name: reasons.at("fisher_p").of(name, partial(fisher, OUTCOMES[name].counts(tki), OUTCOMES[name].counts(ici)))
-        for name in COMPARED
+        key: reasons.at("fisher_p").of(key, partial(fisher, OUTCOMES[key].counts(tki), OUTCOMES[key].counts(ici)))
+        for key in COMPARED
     }
     return entry
 

@@ -108,8 +108,9 @@ def _choices(entry: Mapping[str, Any] | None) -> Iterator[Part]:
     low, high = youden["cut_off_ci95_bootstrap"]
     yield Paragraph(
         "These rates are of the patients by whom the cut-offs were chosen, so they are too good. In resampled patients the "
-        f"first choice falls between {low:.3f} and {high:.3f} (95 %), and sensitivity + specificity − 1 is expected to be "
-        f"{youden['index_corrected']:.2f}, not {youden['index']:.2f}. Show a new cut-off to be right on new patients."
+        f"first choice falls between {low:.3f} and {high:.3f} (95 %), and sensitivity + specificity − 1, here "
+        f"{youden['index']:.2f}, shrinks to {youden['index_corrected']:.2f}; new patients may show less still. "
+        "Whether a new cut-off is right, only new patients show."
     )
 
 

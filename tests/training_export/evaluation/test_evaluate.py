@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, norm
 
 from egfr_dls.errors import UsageError
@@ -201,6 +203,44 @@ def test_days_a_month_are_said_and_used(tmp_path: Path) -> None:
     assert found["settings"]["days_per_month"] == 30.4375
     assert found["survival"]["all"]["plain_quartiles_high"][1] == pytest.approx(61 / 30.4375)
     assert found["proportions"]["all"]["hyperprogression"]["high"]["k"] == 0
+
+
+CELLS = {
+    "cohort": ["a", "b/c", ""],
+    "label": ["", "0", "1"],
+    "pdl1_label": ["", "0", "1"],
+    "histology": ["", "adenocarcinoma"],
+    "treatment": ["", "TKI", "ICI"],
+    "age": ["", "50", "61"],
+    "suvmax": ["", "0", "7.5"],
+    "pfs_months": ["", "0", "1", "1", "6", "12", "30"],
+    "progression": ["", "0", "1"],
+    "response": ["", "CR", "PD"],
+}
+ROW = st.fixed_dictionaries({column: st.sampled_from(cells) for column, cells in CELLS.items()})
+SLICE_SCORES = st.lists(st.sampled_from([0.0, 0.2, 0.5, 0.5, 0.8, 1.0]), max_size=3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(ROW, SLICE_SCORES, SLICE_SCORES), min_size=1, max_size=14))
+def test_no_table_of_few_patients_ends_otherwise_than_with_a_document(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[dict[str, str], list[float], list[float]]]
+) -> None:
+    """Whatever is missing, tied or all alike: JSON without NaN, a reason for each null of a family, or a usage error."""
+    columns = {column: [row[column] for row, _, _ in rows] for column in CELLS}
+    tables = write_tables(
+        tmp_path_factory.mktemp("few"), columns, {"egfr": [e for _, e, _ in rows], "pdl1": [p for _, _, p in rows]}
+    )
+    both = (tables.slices, tables.slices)
+    try:
+        found = evaluate(Request(tables.slices, tables.patients, tables.slices, both, strata="histology")).document
+    except UsageError:
+        return
+    json.dumps(found, allow_nan=False)
+    for entry in found["binary"].values():
+        assert (entry["auc"] is None) == (entry["positives"] in (0, entry["n"]))
+    for entry in found["not_estimable"]:
+        assert None in list(leaves(at(found, entry["figure"])))
 
 
 def test_strata_are_tested_against_the_others(full: dict[str, Any]) -> None:
