@@ -53,8 +53,12 @@ def confirm(
             return Done(f"confirmed already by {', '.join(sorted({one.roi_confirmed_by for one in chosen}))}", facts)
         require_instances(tx, row)
         confirmations.confirm(tx, row.study_instance_uid, waiting, person, now)
-        because = "|".join(["confirmed", *(c.tracking_uid for c in confirmations.of_study(tx, row.study_instance_uid))])
-        if not completion.analyse_again(tx, row.study_instance_uid, found.biomarker, because, loaded, now):
+        because = "|".join(
+            ["confirmed", str(found.id), *(c.tracking_uid for c in confirmations.of_study(tx, row.study_instance_uid))]
+        )
+        if not completion.analyse_again(
+            tx, row.study_instance_uid, found.biomarker, because, loaded, now, unless_withdrawn=found.id
+        ):
             raise ActionRefusedError(
                 "CHANGED", f"{row.study_key}: these were confirmed before, and the analysis since found other regions"
             )

@@ -152,7 +152,8 @@ def typed(text: str, option: str) -> str:
 
 def who(by: str | None) -> str:
     """Return the name of who decided."""
-    return typed(by if by is not None else operator(), "--by")[:NAME_CHARACTERS]
+    name = typed(by if by is not None else operator(), "--by")[:NAME_CHARACTERS]
+    return typed(name, "--by")  # what is left of it is words too: the note cannot be built without a name
 
 
 def utc(at: float) -> str:

@@ -10,7 +10,8 @@ import click
 from sqlalchemy import Row
 
 from egfr_dls.errors import ActionRefusedError
-from egfr_dls.ledger import Tx, jobs, results, studies, withdrawals
+from egfr_dls.findings import StudyFindings
+from egfr_dls.ledger import Tx, confirmations, jobs, results, studies, withdrawals
 from egfr_dls.ledger.withdrawals import RejectedFor, Withdrawal
 from egfr_dls.study import StudyState
 from egfr_dls.study_action import (
@@ -57,6 +58,8 @@ def withdraw(study: str, reason: str, by: str | None, title: str, yes: bool, con
             text = f"revision {found.revision} was withdrawn already, on {utc(before.at)[:19]} UTC by {before.withdrawn_by}"
             return Done(text, _facts(tx, before, found.revision))
         told = results.notice(tx, uid) or found  # what was said since then says that the result stands
+        reported = [one.tracking_uid for one in StudyFindings.from_json(found.document).lesions if one.confirmed]
+        confirmations.forget(tx, uid, but=reported)  # what was accepted and not reported yet goes with the result
         made = withdrawals.withdraw(tx, uid, told.id, RejectedFor(title), said, person, now)
         if row.state in CONCLUDED:
             studies.move(tx, uid, StudyState.DELIVERED, now)  # its report is at an end state everywhere

@@ -29,6 +29,7 @@ from egfr_dls.ledger import (
     results,
     studies,
     transfers,
+    withdrawals,
 )
 from egfr_dls.ledger.jobs import Effect, Job
 from egfr_dls.settings import Settings
@@ -226,6 +227,9 @@ class InferenceHandler:
     def _enter(self, tx: Tx, job: Job, done: _Done, now: float, *, notice: bool = False) -> None:
         """Enter the findings and have them reported, unless they are those that stand there last."""
         uid, found, biomarker = job.study_instance_uid, done.findings, job.payload["biomarker"]
+        accepted = job.payload.get("unless_withdrawn")
+        if accepted is not None and withdrawals.of_findings(tx, uid, accepted) is not None:
+            return  # what a person had accepted was withdrawn meanwhile
         configuration, networks_digest = self._settings.configuration_sha256, self._networks[biomarker]
         asked = completion.question(tx, uid, biomarker, job.payload.get("forced"), configuration, networks_digest)
         added = results.add_findings(

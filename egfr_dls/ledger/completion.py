@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from egfr_dls.findings import StudyFindings
 from egfr_dls.ledger import deliveries, instances, jobs, networks, results, studies, withdrawals
@@ -80,12 +80,21 @@ def keep_result(tx: Tx, study_instance_uid: str, settings: Settings, now: float,
 
 
 def analyse_again(
-    tx: Tx, study_instance_uid: str, biomarker: str, because: str, settings: Settings, now: float
+    tx: Tx,
+    study_instance_uid: str,
+    biomarker: str,
+    because: str,
+    settings: Settings,
+    now: float,
+    *,
+    unless_withdrawn: int | None = None,
 ) -> bool:
     """Queue the inference of a scored study again, though its instances are the same; return whether it is queued.
 
     Parameters
     ----------
+    unless_withdrawn
+        id of the findings that a person accepted: withdrawn before the analysis ends, nothing follows them
     because
         names what else has changed: the same change is worked on once
     now
@@ -95,7 +104,10 @@ def analyse_again(
         return False
     content = asked(tx, study_instance_uid, biomarker, None, settings)
     dedup = hashlib.sha256(f"{content}|{because}".encode()).hexdigest()
-    if not jobs.enqueue(tx, KIND, dedup, study_instance_uid, {"biomarker": biomarker, "forced": None}, now):
+    payload: dict[str, Any] = {"biomarker": biomarker, "forced": None}
+    if unless_withdrawn is not None:
+        payload |= {"unless_withdrawn": unless_withdrawn}
+    if not jobs.enqueue(tx, KIND, dedup, study_instance_uid, payload, now):
         return False
     return studies.move(tx, study_instance_uid, StudyState.COMPLETE, now)
 
@@ -110,7 +122,8 @@ def return_to_result(tx: Tx, study_instance_uid: str, biomarker: str, settings: 
     state = StudyState.REFUSED if refusal else StudyState.SCORED
     studies.move(tx, study_instance_uid, state, now, refusal_code=code)
     required = [destination.name for destination in settings.destinations if destination.required]
-    if deliveries.report_arrived(tx, study_instance_uid, required):
+    withdrawn = withdrawals.of_findings(tx, study_instance_uid, found.id) is not None  # nothing of it is awaited
+    if withdrawn or deliveries.report_arrived(tx, study_instance_uid, required):
         studies.move(tx, study_instance_uid, StudyState.DELIVERED, now, refusal_code=code)
 
 

@@ -5,10 +5,10 @@ A region is named by its Tracking UID, which is derived from the study, the mask
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from egfr_dls.ledger.engine import Tx
@@ -38,6 +38,15 @@ def confirm(tx: Tx, study_instance_uid: str, regions: Mapping[str, str], by: str
             )
             .on_conflict_do_nothing()
         )
+
+
+def forget(tx: Tx, study_instance_uid: str, but: Collection[str]) -> None:
+    """Take back what a person accepted, except the regions with these Tracking UIDs."""
+    tx.execute(
+        delete(confirmed_region).where(
+            confirmed_region.c.study_instance_uid == study_instance_uid, confirmed_region.c.tracking_uid.not_in(but)
+        )
+    )
 
 
 def of_study(tx: Tx, study_instance_uid: str) -> tuple[Confirmation, ...]:

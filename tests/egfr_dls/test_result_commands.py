@@ -11,7 +11,7 @@ import pytest
 from egfr_dls import settings, stages
 from egfr_dls.errors import ExitCode
 from egfr_dls.findings import PatientFinding, StudyFindings
-from egfr_dls.ledger import confirmations, retention, studies
+from egfr_dls.ledger import completion, confirmations, retention, studies
 from egfr_dls.ledger.schema import delivery
 from egfr_dls.refusals import Remark
 from egfr_dls.store import open_store
@@ -82,6 +82,16 @@ def test_withdrawn_twice_is_withdrawn_once(node: Node) -> None:
     assert node.show()["withdrawal"]["by"] == "Rita"
 
 
+def test_a_withdrawn_result_is_waited_for_by_nobody(node: Node) -> None:
+    """Forced or analysed to the same again, the study is over at once: retention may give it up."""
+    node.result()
+    node.document("withdraw", STUDY)
+    with node.store.ledger.begin() as tx:
+        studies.move(tx, STUDY, StudyState.COMPLETE, NOW)
+        completion.return_to_result(tx, STUDY, "pet_ct_egfr", node.settings, NOW)
+    assert node.show()["state"] == "DELIVERED"
+
+
 def test_where_nothing_was_sent_there_is_no_note(node: Node) -> None:
     node.result()
     assert "no note" in node.document("withdraw", STUDY)["done"]
@@ -141,7 +151,7 @@ def test_confirm_orders_the_next_revision_with_the_proposals_confirmed(node: Nod
     node.result(state=StudyState.DELIVERED)
     done = node.document("confirm", STUDY, "--by", "Rita")
     assert (done["revision"], done["lesions"]) == (1, ["Lesion 1", "Lesion 2"])
-    assert node.jobs() == [("infer", {"biomarker": "pet_ct_egfr", "forced": None})]
+    assert node.jobs() == [("infer", {"biomarker": "pet_ct_egfr", "forced": None, "unless_withdrawn": 1})]
     assert node.show()["state"] == "COMPLETE"
     with node.store.ledger.read() as tx:
         assert [(c.tracking_uid, c.by) for c in confirmations.of_study(tx, STUDY)] == [
@@ -149,6 +159,22 @@ def test_confirm_orders_the_next_revision_with_the_proposals_confirmed(node: Nod
             ("2.25.2", "Rita"),
         ]
     assert node.audited() == [("confirm", "Lesion 1, Lesion 2 confirmed by Rita; revision 2 follows")]
+
+
+def test_a_withdrawal_takes_a_confirmation_back_that_nothing_reported_yet(node: Node) -> None:
+    """Else the rejected score would come back, confirmed, behind the rejection note."""
+    node.result(state=StudyState.DELIVERED)
+    node.document("confirm", STUDY, "--by", "Rita")
+    node.document("withdraw", STUDY, "--by", "Rita")
+    with node.store.ledger.read() as tx:
+        assert confirmations.of_study(tx, STUDY) == ()
+
+
+def test_a_name_of_which_the_note_could_keep_nothing_withdraws_nothing(node: Node) -> None:
+    """The first 64 letters are kept, and a Person Name (PS3.5 6.2) keeps no delimiter."""
+    node.result(state=StudyState.DELIVERED)
+    assert node.run("withdraw", STUDY, "--by", "=" * 64 + "Rita")[0] == 2
+    assert node.show()["withdrawal"] is None
 
 
 def test_one_lesion_at_a_time(node: Node) -> None:
