@@ -12,20 +12,20 @@ from training_export.evaluation.aggregation import aggregation
 from training_export.evaluation.slices import Slices
 
 SLICES = Slices(
-    np.array([2, 0, 2, 2, 0]), np.array([0.9, 0.2, 0.3, 0.6, 0.4]), np.array([100.0, 30.0, 100.0, 200.0, 10.0])
+    np.array([2, 0, 2, 2, 0]), np.array([0.9, 0.2, 0.3, 0.45, 0.4]), np.array([100.0, 30.0, 100.0, 200.0, 10.0])
 )
 
 
 @pytest.mark.parametrize(
     ("name", "scores"),
     [
-        ("mean", [0.3, np.nan, 0.6]),
-        ("median", [0.3, np.nan, 0.6]),
+        ("mean", [0.3, np.nan, 0.55]),
+        ("median", [0.3, np.nan, 0.45]),
         ("max", [0.4, np.nan, 0.9]),
         ("min", [0.2, np.nan, 0.3]),
-        ("area-weighted", [0.25, np.nan, 0.6]),
-        ("quantile:0.75", [0.35, np.nan, 0.75]),
-        ("quantile(.25)", [0.25, np.nan, 0.45]),
+        ("area-weighted", [0.25, np.nan, 0.525]),
+        ("quantile:0.75", [0.35, np.nan, 0.675]),
+        ("quantile(.25)", [0.25, np.nan, 0.375]),
     ],
 )
 def test_each_rule(name: str, scores: list[float]) -> None:

@@ -172,12 +172,16 @@ def test_no_events(tmp_path: Path) -> None:
 
 def test_a_cohort_without_label_or_follow_up_has_no_entry(tmp_path: Path) -> None:
     columns = {
-        "cohort": ["a", "a", "b", "b"], "label": [1, 0, "", ""], "pfs_months": ["", 4, 4, 9], "progression": ["", "", 1, 0],
-    }  # fmt: skip
-    found = document(tmp_path, columns, [[0.8], [0.1], [0.7], [0.2]])
+        "cohort": ["a", "a", "a", "b", "b"],
+        "label": [1, 0, 0, "", ""],
+        "pfs_months": ["", "", 4, 4, 9],
+        "progression": ["", "", "", 1, 0],
+    }
+    found = document(tmp_path, columns, [[0.8], [0.1], [0.3], [0.7], [0.2]])
     assert list(found["binary"]) == ["a"]
     assert list(found["survival"]) == list(found["proportions"]) == ["b"]
-    assert found["integrity"]["a"]["follow_up_incomplete"] == 1
+    assert [found["integrity"][cohort]["follow_up_incomplete"] for cohort in ("a", "b")] == [1, 0]
+    assert [found["integrity"][cohort]["patients_without_label"] for cohort in ("a", "b")] == [0, 2]
 
 
 def test_slices_of_unknown_patients_are_counted_not_used(tmp_path: Path) -> None:
