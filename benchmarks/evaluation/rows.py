@@ -16,7 +16,8 @@ from training_export.evaluation.calibration import calibration
 from training_export.evaluation.discrimination import auc, auc_interval, auc_interval_logit, paired_difference
 from training_export.evaluation.estimates import NotEstimableError, Reasons
 from training_export.evaluation.follow_up import FollowUp
-from training_export.evaluation.survival import cox, median_interval, median_months, survival_at
+from training_export.evaluation.hazards import cox
+from training_export.evaluation.kaplan_meier import median_interval, median_months, survival_at
 from training_export.evaluation.threshold import choices, wilson
 
 Rng = np.random.Generator

@@ -14,9 +14,11 @@ import numpy as np
 
 from training_export.evaluation.estimates import Floats, Mask, NotEstimableError, Reasons
 from training_export.evaluation.follow_up import FollowUp, follow_up_of
+from training_export.evaluation.hazards import log_rank
+from training_export.evaluation.kaplan_meier import median_months
 from training_export.evaluation.patients import Patients
 from training_export.evaluation.proportions import OUTCOMES, fisher, outcomes
-from training_export.evaluation.survival import cox_figures, log_rank, median_months
+from training_export.evaluation.survival import cox_figures
 
 TREATMENTS = ("tki", "ici")
 ADENOCARCINOMA = ("adenocarcinoma", "adc", "luad")

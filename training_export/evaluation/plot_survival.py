@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from training_export.evaluation.follow_up import FollowUp, follow_up_of
 from training_export.evaluation.group import Group
+from training_export.evaluation.kaplan_meier import kaplan_meier
 from training_export.evaluation.style import CLASSES, axes
-from training_export.evaluation.survival import kaplan_meier
 
 NAMES = ("low score", "high score")
 STEPS_MONTHS = (1, 2, 3, 6, 12, 24, 60)

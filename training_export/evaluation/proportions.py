@@ -12,7 +12,7 @@ from scipy.stats import fisher_exact
 
 from training_export.evaluation.estimates import Floats, Mask, NotEstimableError, Reasons
 from training_export.evaluation.follow_up import FollowUp
-from training_export.evaluation.survival import survival_at
+from training_export.evaluation.kaplan_meier import survival_at
 from training_export.evaluation.threshold import wilson
 
 BENEFIT_MONTHS = 6.0  # durable clinical benefit: PFS of six months or more (Mu et al. 2020)

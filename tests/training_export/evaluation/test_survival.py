@@ -13,15 +13,9 @@ from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 
 from training_export.evaluation.estimates import NotEstimableError, Reasons
 from training_export.evaluation.follow_up import FollowUp
-from training_export.evaluation.survival import (
-    cox,
-    kaplan_meier,
-    log_rank,
-    median_months,
-    observed_over_expected,
-    survival,
-    survival_at,
-)
+from training_export.evaluation.hazards import cox, log_rank, observed_over_expected
+from training_export.evaluation.kaplan_meier import kaplan_meier, median_months, survival_at
+from training_export.evaluation.survival import survival
 
 
 def follow_up(text: str) -> FollowUp:
@@ -102,6 +96,7 @@ def pairs(draw: st.DrawFn) -> tuple[FollowUp, FollowUp]:
 @settings(max_examples=60, deadline=None)
 @given(pairs())
 @example((follow_up("1+ 1+ 1+ 2"), follow_up("2+ 2+ 2+ 2+ 2+ 2+ 2+ 2 3")))  # statsmodels diverges from 0
+@example((follow_up("1+ 1+ 2 2"), follow_up("1+ 2+ 2+ 2")))  # lifelines stops 1e-6 short
 def test_hazard_ratios_are_the_root_of_the_score(groups: tuple[FollowUp, FollowUp]) -> None:
     try:
         found = cox(*groups)
