@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.durability.load import Promises, sending
 from benchmarks.durability.node import WORKER, Command, free_port, write_config
 from benchmarks.durability.trace import build_shim
-from benchmarks.durability.verdict import Tally, in_ledger, in_spool, judge_ledger, judge_spool
+from benchmarks.durability.verdict import Tally, in_ledger, in_spool, judge_ledger, judge_spool, uids_in_ledger
 from benchmarks.receive.processes import tree
 from egfr_dls.dimse_status import StoreStatus
 from egfr_dls.spool import layout
@@ -90,9 +90,10 @@ def _run(
         so_far = len(second.acknowledged)
         wait_until(lambda: len(second.acknowledged) >= so_far + MORE, "the service goes on")
     after = _settled(node.pid)
+    promises = _both(first, second)
+    _caught_up(work / "root", promises, node)
     if (code := node.terminate()) != 0:
         found.tally.remarks.append(f"ended with {code}")
-    promises = _both(first, second)
     kept = in_spool(work / "root" / "spool")
     judge_spool(found.tally, kept, promises.begun, promises.acknowledged)
     judge_ledger(found.tally, kept, *in_ledger(work / "root"))
@@ -103,6 +104,15 @@ def _run(
     found.seconds = time.monotonic() - begun_at
     _remark(found)
     return found
+
+
+def _caught_up(root: Path, promises: Promises, node: Command) -> None:
+    """Wait until the indexer has filled the ledger by itself: each of its passes meets the fault until that is over."""
+    wait_until(
+        lambda: promises.acknowledged <= uids_in_ledger(root),
+        "the ledger has all that was acknowledged",
+        context=lambda: node.log.read_text(errors="replace")[-3000:],
+    )
 
 
 def _remark(found: DiskFault) -> None:

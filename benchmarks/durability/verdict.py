@@ -56,6 +56,11 @@ def in_ledger(root: Path) -> tuple[Contents, Counter[str]]:
     return found, rows
 
 
+def uids_in_ledger(root: Path) -> set[str]:
+    """Return the SOP Instance UIDs that the ledger has by now."""
+    return {uid for uid, *_ in _rows(root / "ledger.sqlite")}
+
+
 def judge_spool(tally: Tally, kept: Contents, begun: Mapping[str, str], acknowledged: Collection[str]) -> None:
     """Note what was lost, and what nobody sent."""
     tally.lost += [uid for uid in acknowledged if begun[uid] not in kept.get(uid, ())]
