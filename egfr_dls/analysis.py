@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import Row
 
 from egfr_dls import stages
+from egfr_dls.atomic_file import write_atomically
 from egfr_dls.content_digest import content_digest
 from egfr_dls.errors import EgfrDlsError, StudyRefusedError, TemporaryFailureError, UsageError
 from egfr_dls.findings import ObjectEntry, StudyFindings, result_document
@@ -24,7 +25,6 @@ from egfr_dls.job_loop import Handler
 from egfr_dls.ledger import arrivals, completion, jobs, results
 from egfr_dls.ledger.arrivals import IndexedInstance
 from egfr_dls.ledger.instances import INPUT_MODALITIES
-from egfr_dls.objectstore import write_atomically
 from egfr_dls.refusals import RefusalCode
 from egfr_dls.settings import Settings
 from egfr_dls.store import Store, open_store

@@ -20,10 +20,10 @@ from pydicom.dataset import Dataset
 from rich.console import Console
 
 from egfr_dls import demo_network, settings, stages
+from egfr_dls.atomic_file import write_atomically
 from egfr_dls.errors import EgfrDlsError
 from egfr_dls.findings import ObjectEntry, StudyFindings
 from egfr_dls.ledger import Ledger, Tx, deliveries, jobs, results, studies
-from egfr_dls.objectstore import write_atomically
 from egfr_dls.study import StudyState
 
 LIMIT_SECONDS = 120.0

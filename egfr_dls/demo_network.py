@@ -19,8 +19,8 @@ from pydicom.uid import (
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
+from egfr_dls.atomic_file import write_atomically
 from egfr_dls.errors import EgfrDlsError
-from egfr_dls.objectstore import write_atomically
 from egfr_dls.outgoing import let_reader_rest
 
 SCANNER, NODE, PACS = "DEMO_SCANNER", "EGFR_DLS", "DEMO_PACS"

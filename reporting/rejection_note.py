@@ -89,6 +89,25 @@ def build_rejection_note(
         revision=Revision(number, None, {} if series_datetime is None else {KIND: series_datetime}),
         options=ReportOptions(pages=False),
     )
+    ds = KeyObjectSelectionDocument(
+        evidence=objects,
+        content=_selection(title, objects, person, said, context),
+        series_instance_uid=kind_series_uid(findings, KIND),
+        series_number=OBJECT_KINDS[KIND],
+        sop_instance_uid=findings.study_instance_uid,  # written by ``stamp``
+        instance_number=number,
+        manufacturer=PRODUCT_NAME,
+        requested_procedures=list(rejected[0].get("ReferencedRequestSequence") or ()) or None,
+    )
+    uids = sorted(str(ds.SOPInstanceUID) for ds in objects)
+    stamp(ds, context, KIND, key=(title.value.value, said, person, *uids))
+    return ReportObject(KIND, ds, ds.SOPClassUID, ds.SOPInstanceUID)
+
+
+def _selection(
+    title: RejectionTitle, objects: Sequence[Dataset], person: str, said: str, context: ReportContext
+) -> KeyObjectSelection:
+    """Return the content tree (TID 2010): title, who and what observed, why, and the objects."""
     selection = KeyObjectSelection(
         document_title=concept(title.value),
         referenced_objects=objects,
@@ -100,19 +119,7 @@ def build_rejection_note(
         description=said,
     )
     selection[0].ContinuityOfContent = "SEPARATE"
-    ds = KeyObjectSelectionDocument(
-        evidence=objects,
-        content=selection,
-        series_instance_uid=kind_series_uid(findings, KIND),
-        series_number=OBJECT_KINDS[KIND],
-        sop_instance_uid=findings.study_instance_uid,  # written by ``stamp``
-        instance_number=number,
-        manufacturer=PRODUCT_NAME,
-        requested_procedures=list(rejected[0].get("ReferencedRequestSequence") or ()) or None,
-    )
-    uids = sorted(str(ds.SOPInstanceUID) for ds in objects)
-    stamp(ds, context, KIND, key=(title.value.value, said, person, *uids))
-    return ReportObject(KIND, ds, ds.SOPClassUID, ds.SOPInstanceUID)
+    return selection
 
 
 def _device(context: ReportContext) -> ObserverContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import structlog
+
+from tests.listener.certificates import HERE, SERVER, Authority, Issued
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # marker -> the programs its tests run; without them the test is skipped by name.
@@ -53,3 +56,28 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"shared/data not found: {folder}; see its README")
     return folder
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority for certificates, of this module alone."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def pacs_certificate(authority: Authority) -> Issued:
+    """What a PACS on this machine serves with."""
+    return authority.issue("pacs", SERVER, alternatives=HERE)
+
+
+@pytest.fixture(scope="module")
+def ours(authority: Authority) -> Issued:
+    """What we call with."""
+    return authority.issue("egfr-dls")
+
+
+@pytest.fixture
+def dropped_here() -> Iterator[None]:
+    """Let what was dropped be noticed in the test that dropped it, not in a later one."""
+    yield
+    gc.collect()

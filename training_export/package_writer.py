@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from egfr_dls.atomic_file import SHARED, write_atomically
 from inference.models.card_text import CARD_NAME, card_text
 from inference.models.manifest import (
     GOLDEN_NAME,
@@ -58,7 +58,7 @@ def write_package(
     Manifest.model_validate(document)  # before anything is replaced
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        _replace(folder / name, content)
+        write_atomically(folder / name, content, SHARED)
     if half is None:
         (folder / HALF_NAME).unlink(missing_ok=True)
     return write_manifest(folder, document)
@@ -73,8 +73,8 @@ def write_manifest(folder: Path, document: Mapping[str, Any]) -> ModelPackage:
     files = {**document["files"], CARD_NAME: hashlib.sha256(card).hexdigest()}
     manifest = Manifest.model_validate({**document, "files": files}).model_dump(mode="json", by_alias=True)
     (folder / SIGNATURE_NAME).unlink(missing_ok=True)
-    _replace(folder / CARD_NAME, card)
-    _replace(folder / MANIFEST_NAME, (json.dumps(manifest, indent=2) + "\n").encode())
+    write_atomically(folder / CARD_NAME, card, SHARED)
+    write_atomically(folder / MANIFEST_NAME, (json.dumps(manifest, indent=2) + "\n").encode(), SHARED)
     return ModelPackage.read(folder)
 
 
@@ -83,9 +83,3 @@ def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
     return buffer.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

@@ -18,6 +18,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage
 
 from egfr_dls import PRODUCT_NAME, PRODUCT_VERSION
+from egfr_dls.atomic_file import SHARED, write_atomically
 from egfr_dls.volume import Volume
 from training_export.phantom_roi import ROI_BUILDERS, RoiKind
 from training_export.phantoms import Phantom
@@ -61,8 +62,8 @@ def write_phantom(phantom: Phantom, folder: Path, roi: RoiKind) -> None:
     for name, ds in phantom_datasets(phantom, roi).items():
         buffer = io.BytesIO()
         dcmwrite(buffer, ds, enforce_file_format=True)
-        _replace(folder / name, buffer.getvalue())
-    _replace(folder / "truth.json", (json.dumps(truth(phantom), indent=2) + "\n").encode())
+        write_atomically(folder / name, buffer.getvalue(), SHARED)
+    write_atomically(folder / "truth.json", (json.dumps(truth(phantom), indent=2) + "\n").encode(), SHARED)
 
 
 def truth(phantom: Phantom) -> dict[str, Any]:
@@ -83,12 +84,6 @@ def truth(phantom: Phantom) -> dict[str, Any]:
             for lesion in phantom.lesions
         ],
     }
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 def _ct_slice(phantom: Phantom, index: int) -> Dataset:

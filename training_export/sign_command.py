@@ -9,6 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from egfr_dls.atomic_file import SHARED, write_atomically
 from egfr_dls.errors import UsageError
 from inference.models.manifest import MANIFEST_NAME, ModelPackage
 from inference.models.package_files import MAX_MANIFEST_BYTES, read_file
@@ -27,7 +28,8 @@ def sign_package(folder: Path, key_file: Path) -> None:
     """Sign the package in DIR: every file's digest is checked, then the bytes of its manifest are signed."""
     key = _private_key(key_file)
     ModelPackage.read(folder)
-    (folder / SIGNATURE_NAME).write_bytes(key.sign(read_file(folder, MANIFEST_NAME, MAX_MANIFEST_BYTES)))
+    signature = key.sign(read_file(folder, MANIFEST_NAME, MAX_MANIFEST_BYTES))
+    write_atomically(folder / SIGNATURE_NAME, signature, SHARED)
     fingerprint = fingerprint_of(key.public_key())
     package = ModelPackage.read(folder, Trust(((fingerprint, key.public_key()),), required=True))
     click.echo(f"{package.key} is signed by {fingerprint}: {folder / SIGNATURE_NAME}")

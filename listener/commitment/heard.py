@@ -5,20 +5,17 @@ It comes from the network: it is walked over as the requests are, without recurs
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
 from listener.commitment.report import FAILED_SOP_SEQUENCE, FAILURE_REASON
 from listener.commitment.request import (
     MAX_REFERENCES,
-    MAX_REQUEST_BYTES,
     REFERENCED_SOP_INSTANCE_UID,
     REFERENCED_SOP_SEQUENCE,
-    TRANSACTION_UID,
     Reader,
+    read_sequences,
 )
 from listener.commitment.status import RequestFault, RequestRefusedError
-from listener.registry import IMPLICIT_VR_LITTLE_ENDIAN
 from listener.storage.dataset import ITEM_END
 
 
@@ -39,26 +36,10 @@ def read_report(data: bytes, transfer_syntax_uid: str) -> HeardReport:
     RequestRefusedError
         the fault decides the status of the response
     """
-    if not data:
-        raise RequestRefusedError(RequestFault.NO_DATA_SET)
-    if len(data) > MAX_REQUEST_BYTES:
-        raise RequestRefusedError(RequestFault.TOO_LARGE)
-    reader = Reader(data, implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN)
-    transaction_uid, named = "", {REFERENCED_SOP_SEQUENCE: dict[str, int](), FAILED_SOP_SEQUENCE: dict[str, int]()}
-    try:
-        for tag, length in reader.elements(len(data)):
-            if tag == TRANSACTION_UID:
-                transaction_uid = reader.uid(length, RequestFault.NO_TRANSACTION_UID)
-            elif tag in named:
-                named[tag] = _named(reader, length)
-            else:
-                reader.skip(length)
-    except struct.error as error:  # an element header that the end cuts
-        raise RequestRefusedError(RequestFault.MALFORMED) from error
-    if not transaction_uid:
-        raise RequestRefusedError(RequestFault.NO_TRANSACTION_UID)
-    failures = named[FAILED_SOP_SEQUENCE]
-    return HeardReport(transaction_uid, frozenset(named[REFERENCED_SOP_SEQUENCE].keys() - failures.keys()), failures)
+    sequences = {REFERENCED_SOP_SEQUENCE: _named, FAILED_SOP_SEQUENCE: _named}
+    transaction_uid, named = read_sequences(data, transfer_syntax_uid, sequences)
+    committed, failures = (named.get(tag, {}) for tag in sequences)
+    return HeardReport(transaction_uid, frozenset(committed.keys() - failures.keys()), failures)
 
 
 def _named(reader: Reader, length: int) -> dict[str, int]:

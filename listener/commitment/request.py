@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from listener.commitment.status import RequestFault, RequestRefusedError
 from listener.registry import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
@@ -25,6 +26,7 @@ REFERENCED_SOP_INSTANCE_UID = 0x00081155
 
 # Only what can be sent back and compared; a leading zero in a component is the sender's own affair here.
 _UID = re.compile(rb"[0-9.]{1,64}")
+T = TypeVar("T")
 _TAG, _SHORT, _LONG = struct.Struct("<HH"), struct.Struct("<H"), struct.Struct("<I")
 
 
@@ -52,27 +54,42 @@ def read_request(data: bytes, transfer_syntax_uid: str) -> CommitmentRequest:
     RequestRefusedError
         the fault decides the status of the response
     """
+    transaction_uid, read = read_sequences(data, transfer_syntax_uid, {REFERENCED_SOP_SEQUENCE: _references})
+    references = read.get(REFERENCED_SOP_SEQUENCE)
+    if not references:
+        raise RequestRefusedError(RequestFault.NO_REFERENCES)
+    return CommitmentRequest(transaction_uid, tuple(references))
+
+
+def read_sequences(
+    data: bytes, transfer_syntax_uid: str, readers: Mapping[int, Callable[[Reader, int], T]]
+) -> tuple[str, dict[int, T]]:
+    """Return Transaction UID (0008,1195) and what the readers made of their sequences; all else is skipped.
+
+    Raises
+    ------
+    RequestRefusedError
+        empty, too large, malformed, or without Transaction UID
+    """
     if not data:
         raise RequestRefusedError(RequestFault.NO_DATA_SET)
     if len(data) > MAX_REQUEST_BYTES:
         raise RequestRefusedError(RequestFault.TOO_LARGE)
     reader = Reader(data, implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN)
-    transaction_uid, references = "", None
+    transaction_uid, read = "", dict[int, T]()
     try:
         for tag, length in reader.elements(len(data)):
             if tag == TRANSACTION_UID:
                 transaction_uid = reader.uid(length, RequestFault.NO_TRANSACTION_UID)
-            elif tag == REFERENCED_SOP_SEQUENCE:
-                references = _references(reader, length)
+            elif tag in readers:
+                read[tag] = readers[tag](reader, length)
             else:
                 reader.skip(length)
     except struct.error as error:  # an element header that the end cuts
         raise RequestRefusedError(RequestFault.MALFORMED) from error
     if not transaction_uid:
         raise RequestRefusedError(RequestFault.NO_TRANSACTION_UID)
-    if not references:
-        raise RequestRefusedError(RequestFault.NO_REFERENCES)
-    return CommitmentRequest(transaction_uid, tuple(references))
+    return transaction_uid, read
 
 
 def _references(reader: Reader, length: int) -> dict[Reference, None]:

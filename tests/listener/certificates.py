@@ -12,6 +12,7 @@ import pytest
 
 EC, RSA = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"), ("rsa:2048",)
 CLIENT, SERVER = "clientAuth", "serverAuth"
+HERE = "IP:127.0.0.1"  # as an alternative name
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,15 @@ def client_context(trusted: Path, *versions: ssl.TLSVersion) -> ssl.SSLContext:
     context.load_verify_locations(trusted)
     if versions:
         context.minimum_version, context.maximum_version = versions
+    return context
+
+
+def mutual(own: Issued, clients_of: Authority) -> ssl.SSLContext:
+    """Return what a PACS serves with that demands a client's certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own.certificate, own.key)
+    context.load_verify_locations(clients_of.certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
+from pynetdicom.acse import ACSE
 from pynetdicom.sop_class import (
     ComprehensiveSRStorage,
     EncapsulatedPDFStorage,
@@ -229,3 +231,20 @@ def desk(
     )
     with open_store(loaded) as store:
         yield Desk(loaded, store)
+
+
+def pass_time(work: Desk, sender: Sender, rounds: int, seconds: float = 4000) -> None:
+    """Let the sender try again after each wait."""
+    for _ in range(rounds):
+        work.send(sender)
+        work.now += seconds
+
+
+def reject(monkeypatch: pytest.MonkeyPatch, result: int, source: int, reason: int) -> None:
+    """Make the PACS reject every association with this triple (PS3.8 table 9-21)."""
+
+    def negotiate(acse: ACSE) -> None:
+        acse.send_reject(result, source, reason)
+        acse.assoc.kill()
+
+    monkeypatch.setattr(ACSE, "_negotiate_as_acceptor", negotiate)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import socketserver
-import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,35 +16,15 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # p
 
 from egfr_dls.settings_sections import PeerTls
 from reporting.probing import PROBE_CAP_SECONDS
-from tests.listener.certificates import SERVER, Authority, Issued
+from tests.listener.certificates import SERVER, Authority, Issued, mutual
 from tests.reporting.deliveries import CLASSES, ScriptedPacs, desk, scripted_pacs
 from tests.reporting.proving_pacs import SYNTAXES
 
-HERE = "IP:127.0.0.1"
 # pynetdicom drops a socket that the peer has reset without closing it (transport.py, AssociationSocket._shutdown_socket).
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True)
-def _dropped_here() -> Iterator[None]:
-    """Let what was dropped be noticed in the test that dropped it, not in a later one."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def pacs_certificate(authority: Authority) -> Issued:
-    return authority.issue("pacs", SERVER, alternatives=HERE)
-
-
-@pytest.fixture(scope="module")
-def ours(authority: Authority) -> Issued:
-    return authority.issue("egfr-dls")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("dropped_here"),
+]
 
 
 @contextmanager
@@ -55,10 +33,7 @@ def secure_pacs(certificate: Issued, clients_of: Authority) -> Iterator[Scripted
     pacs, ae = ScriptedPacs(), AE("PACS")
     for sop_class in (Verification, *CLASSES.values()):
         ae.add_supported_context(sop_class, SYNTAXES)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.certificate, certificate.key)
-    context.load_verify_locations(clients_of.certificate)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context = mutual(certificate, clients_of)
     handlers: list[Any] = [(evt.EVT_C_STORE, pacs.on_store)]
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=context)
     pacs.port = server.server_address[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Sequence
 from copy import deepcopy
@@ -9,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.sequence import Sequence as Items
 
@@ -129,3 +133,15 @@ def found_secrets(files: dict[str, bytes], secrets: Sequence[str]) -> list[tuple
         for secret in secrets
         if len(secret) > 3 and any(form.encode() in data for form in (secret, secret.lower(), secret.upper()))
     ]
+
+
+def rows(ended: Ended, name: str) -> list[dict[str, str]]:
+    """Read a table of the cohort."""
+    return list(csv.DictReader(io.StringIO((ended.folder / name).read_text(encoding="utf-8"), newline="")))
+
+
+def arrays(ended: Ended) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the only study."""
+    (path,) = (ended.folder / "hyperimages").glob("*.npz")
+    with np.load(path) as held:
+        return {name: held[name] for name in held.files}

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from skimage.draw import polygon2mask
 
+from egfr_dls.atomic_file import UNFINISHED
 from training_export.phantom_command import phantom as command
 from training_export.phantom_dicom import SUV_FACTOR, write_phantom
 from training_export.phantom_roi import RoiKind
@@ -141,7 +142,7 @@ def test_other_files_stay_and_an_old_roi_of_ours_goes(truth: Phantom, tmp_path: 
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert not (tmp_path / "seg.dcm").exists()
     assert (tmp_path / "rtstruct.dcm").exists()
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(UNFINISHED))
 
 
 def test_command_refuses_an_unknown_roi_kind(tmp_path: Path) -> None:

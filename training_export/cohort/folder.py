@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from egfr_dls.atomic_file import UNFINISHED, write_atomically
 from egfr_dls.errors import TemporaryFailureError, UsageError
-from egfr_dls.objectstore import write_atomically
 from training_export.cohort.layout import DICOM, HYPERIMAGES, MANIFEST_NAME, RECORDS, STUDY_SCHEMA
-
-UNFINISHED = ".new-*"  # what ``write_atomically`` leaves where it is killed
 
 Record = dict[str, Any]  # of one study; docs/cohort.md has its keys
 

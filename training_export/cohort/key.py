@@ -47,10 +47,6 @@ class CohortKey:
         """Return the day as a patient's objects have it: all of one patient move by the same number of days."""
         return day - self._distance(patient)
 
-    def moved_back(self, day: date, patient: str) -> date:
-        """Return the day that ``moved`` was given."""
-        return day + self._distance(patient)
-
     def fingerprint(self, *parts: str) -> str:
         """Return a digest that nobody else can compare with the originals."""
         return self._digest("fingerprint", *parts).hex()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from egfr_dls.atomic_file import SHARED, write_atomically
 from egfr_dls.errors import ConfigurationError, UsageError
 from egfr_dls.findings import RESEARCH_USE
-from training_export.replace_file import replace_file
 
 if TYPE_CHECKING:
     from training_export.evaluation.evaluate import Evaluation
@@ -82,7 +82,8 @@ def _report_file(report: str, out: Path) -> Path:
 
 
 def _write(found: Evaluation, out: Path, plots: Path | None, report: Path | None) -> None:
-    replace_file(out, _text(found.document).encode())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, _text(found.document).encode(), SHARED)
     if plots is None and report is None:
         return
     from training_export.evaluation.plots import drawn, write_plots  # loads matplotlib

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from egfr_dls.atomic_file import SHARED, write_atomically
 from training_export.evaluation.estimates import Floats
 from training_export.evaluation.evaluate import Evaluation
 from training_export.evaluation.group import Group
@@ -21,7 +22,6 @@ from training_export.evaluation.plot_survival import survival_figure
 from training_export.evaluation.resampling import roc_band
 from training_export.evaluation.style import CLASSES, MUTED, STYLE, axes, new_figure
 from training_export.evaluation.threshold import curve
-from training_export.replace_file import replace_file
 
 FORMATS = ("png", "svg")
 RESOLUTION_DPI = 200
@@ -60,6 +60,7 @@ def drawn(evaluation: Evaluation) -> tuple[Drawn, ...]:
 
 def write_plots(figures: tuple[Drawn, ...], folder: Path) -> None:
     """Write each figure as PNG and SVG; cohorts whose names differ only in punctuation are numbered."""
+    folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for figure in figures:
         name, number = figure.name, 1
@@ -68,7 +69,7 @@ def write_plots(figures: tuple[Drawn, ...], folder: Path) -> None:
             name = f"{figure.name}-{number}"
         taken.add(name)
         for kind in FORMATS:
-            replace_file(folder / f"{name}.{kind}", figure.encoded(kind))
+            write_atomically(folder / f"{name}.{kind}", figure.encoded(kind), SHARED)
 
 
 def _drawn(evaluation: Evaluation) -> Iterator[Drawn]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from egfr_dls.atomic_file import SHARED, atomic_file
 from training_export.training.refusal import Reason, TrainingRefusedError
 
 State = dict[str, Any]
@@ -41,12 +41,8 @@ class Progress:
     def write(self, path: Path) -> None:
         """Write the file anew, as a whole."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.new")
-        with unfinished.open("wb") as file:
+        with atomic_file(path, SHARED) as file:
             torch.save({**vars(self), "history": [astuple(epoch) for epoch in self.history]}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
 
     @staticmethod
     def read(path: Path) -> Progress:

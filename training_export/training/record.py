@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from egfr_dls.atomic_file import SHARED, write_atomically
 from training_export.training.slices import Slices
 
 if TYPE_CHECKING:
@@ -78,9 +80,6 @@ def write_scores(folder: Path, parts: Sequence[Scored], task: str) -> None:
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    unfinished = path.with_name(f".{path.name}.new")
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-    unfinished.replace(path)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([header, *rows])
+    write_atomically(path, text.getvalue().encode(), SHARED)

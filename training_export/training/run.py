@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from egfr_dls import PRODUCT_VERSION
+from egfr_dls.atomic_file import SHARED, write_atomically
 from egfr_dls.errors import UsageError
 from inference.engine.contract import EngineOptions
 from inference.engine.gate import load_scorer
@@ -119,7 +120,7 @@ def _claimed(out: Path) -> Iterator[None]:
 def _begin(request: Request, facts: Mapping[str, Any]) -> None:
     path = request.out / FACTS
     if not path.exists():
-        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_atomically(path, (json.dumps(facts, indent=2) + "\n").encode(), SHARED)
         return
     if not request.resume:
         raise UsageError(f"{request.out} holds a run already; --resume goes on with it, or name another folder")

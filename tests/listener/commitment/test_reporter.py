@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from listener.commitment import outcome as commitment_outcome
 from listener.commitment import reporter as commitment_reporter
 from listener.commitment.outcome import BACK_OFF_CAP_SECONDS, Address, back_off_seconds
 from listener.commitment.reporter import Reporter, address_of
-from tests.listener.certificates import SERVER, Authority
+from tests.listener.certificates import SERVER, Authority, mutual
 from tests.listener.requester import EXPLICIT, IMPLICIT, Requester, as_bytes, free_port, listening, request
 from tests.system.waiting import wait_until
 
@@ -135,10 +134,7 @@ def test_the_requester_hears_in_the_syntax_that_it_takes(bench: Bench, requester
 def test_a_destination_with_tls_hears_by_tls(bench: Bench, requester: Requester, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "authority")
     theirs, ours = authority.issue("pacs", SERVER, alternatives="IP:127.0.0.1"), authority.issue("node")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(theirs.certificate, theirs.key)
-    context.load_verify_locations(authority.certificate)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context = mutual(theirs, authority)
     tls = {"ca": authority.certificate, "certificate": ours.certificate, "key": ours.key}
     bench.peers = []
     bench.destinations = [

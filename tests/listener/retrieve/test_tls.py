@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import ssl
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,45 +16,16 @@ from listener.retrieve.association import FIND, MOVE
 from listener.storage.reception import Reception
 from tests.builders import STUDY_UID, ct_slices, petct_study
 from tests.listener.archive import AE_TITLE, Archive, serving
-from tests.listener.certificates import SERVER, Authority, Issued
+from tests.listener.certificates import SERVER, Authority, Issued, mutual
 from tests.listener.retrieve.reports import report_of
 
-HERE = "IP:127.0.0.1"
 CT_UIDS = frozenset(str(ds.SOPInstanceUID) for ds in ct_slices())
 IMAGES = Lack(frozenset({"CT"}), frozenset(), images=True)
 # pynetdicom drops a socket that the peer has reset without closing it (transport.py, AssociationSocket._shutdown_socket).
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True)
-def _dropped_here() -> Iterator[None]:
-    """Let what was dropped be noticed in the test that dropped it, not in a later one."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def pacs_certificate(authority: Authority) -> Issued:
-    return authority.issue("pacs", SERVER, alternatives=HERE)
-
-
-@pytest.fixture(scope="module")
-def ours(authority: Authority) -> Issued:
-    return authority.issue("egfr-dls")
-
-
-def by_tls(certificate: Issued, clients_of: Authority) -> ssl.SSLContext:
-    """Return what a PACS serves with that demands a client's certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.certificate, certificate.key)
-    context.load_verify_locations(clients_of.certificate)
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("dropped_here"),
+]
 
 
 def ask(root: Path, archive: Archive, tls: dict[str, Any] | None) -> Outcome:
@@ -78,7 +46,7 @@ def keys(authority: Authority, ours: Issued) -> dict[str, Any]:
 def test_both_sides_are_believed(tmp_path: Path, authority: Authority, pacs_certificate: Issued, ours: Issued) -> None:
     """C-FIND and C-GET, of images and earlier reports."""
     archive = Archive([*petct_study(), report_of("1.2.77.1", 1)])
-    with serving(archive, by_tls(pacs_certificate, authority)):
+    with serving(archive, mutual(pacs_certificate, authority)):
         outcome = ask(tmp_path, archive, keys(authority, ours))
     assert outcome.failure is None
     assert (outcome.taken, set(outcome.reports)) == (CT_UIDS, {"1.2.77.1.9.1"})
@@ -91,7 +59,7 @@ def test_by_c_move_the_source_is_told_by_tls_to_send(
     archive = Archive(petct_study(), models=(FIND, MOVE))
     with (
         serving(Archive([])) as listener,
-        serving(archive, by_tls(pacs_certificate, authority)),
+        serving(archive, mutual(pacs_certificate, authority)),
     ):
         archive.move_to = listener.port
         ask(tmp_path, archive, keys(authority, ours))
@@ -104,7 +72,7 @@ def test_a_source_of_another_name_is_asked_nothing(
 ) -> None:
     other = authority.issue("other", SERVER, alternatives=alternatives)
     archive = Archive(petct_study())
-    with serving(archive, by_tls(other, authority)):
+    with serving(archive, mutual(other, authority)):
         assert reason(ask(tmp_path, archive, keys(authority, ours))) == "CERTIFICATE_NOT_TRUSTED"
     assert archive.queries == []
 
@@ -114,7 +82,7 @@ def test_a_source_of_an_unknown_authority_is_asked_nothing(
 ) -> None:
     elsewhere = Authority(tmp_path / "elsewhere", "elsewhere")
     archive = Archive(petct_study())
-    with serving(archive, by_tls(pacs_certificate, authority)):
+    with serving(archive, mutual(pacs_certificate, authority)):
         assert reason(ask(tmp_path, archive, keys(elsewhere, ours))) == "CERTIFICATE_NOT_TRUSTED"
     assert archive.queries == []
 
@@ -123,7 +91,7 @@ def test_a_source_that_misses_our_certificate_gives_nothing(
     tmp_path: Path, authority: Authority, pacs_certificate: Issued
 ) -> None:
     archive = Archive(petct_study())
-    with serving(archive, by_tls(pacs_certificate, authority)):
+    with serving(archive, mutual(pacs_certificate, authority)):
         said = reason(ask(tmp_path, archive, {"ca": authority.certificate}))
     assert said in ("CERTIFICATE_REFUSED", "UNREACHABLE")  # its alert may be lost with the connection
     assert archive.queries == []
@@ -138,7 +106,7 @@ def test_a_source_without_tls_is_no_secure_one(tmp_path: Path, authority: Author
 
 def test_a_secure_source_is_none_without_tls(tmp_path: Path, authority: Authority, pacs_certificate: Issued) -> None:
     archive = Archive(petct_study())
-    with serving(archive, by_tls(pacs_certificate, authority)):
+    with serving(archive, mutual(pacs_certificate, authority)):
         assert reason(ask(tmp_path, archive, None)) is not None
     assert archive.queries == []
 

@@ -20,12 +20,6 @@ from tests.listener.certificates import EC, RSA, SERVER, Authority, Issued
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority of this module."""
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def issued(authority: Authority) -> Issued:
     """A server's certificate."""
     return authority.issue("server", SERVER)

@@ -32,12 +32,6 @@ PLAIN, TLS = 0, 1  # where the ports stand
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority of this module; it also issued the client's certificates."""
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def issued(authority: Authority) -> Issued:
     """A server's certificate."""
     return authority.issue("server", SERVER, kind=RSA)

@@ -1,19 +1,10 @@
-"""`egfr-dls export-cohort`: the served bytes without their patients, whatever lies there and however it is interrupted."""
+"""`egfr-dls export-cohort`: the served bytes without their patients, whatever lies there."""
 
 from __future__ import annotations
 
-import csv
-import errno
 import io
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -32,51 +23,13 @@ from inference.biomarkers.registry import load_scorers
 from inference.engine.gate import Scorer
 from inference.stage import InferenceHandler
 from inference.study_analysis import analyse_study
-from tests.builders import ct_slices
-from tests.inference.packages import network, write_package
-from tests.reporting.validators import need, remarks
 from tests.system.study_data import of_modality, small_study, study_uid
-from tests.training_export.cohorts import SECRETS, Ended, call, found_secrets, planted_study, write_files
+from tests.training_export.cohorts import SECRETS, Ended, arrays, call, found_secrets, planted_study, rows, write_files
 from training_export.cohort import export
-from training_export.cohort import folder as written_folder
 from training_export.cohort.export import _other_patient
 from training_export.cohort.patients import place_of
 
 Capsys = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A configuration with both networks in their smallest form, and a key of its own."""
-    folder = tmp_path_factory.mktemp("site")
-    write_package(folder / "models" / "egfr", network(1), name="tiny-egfr", status="research")
-    write_package(folder / "models" / "pdl1", network(2, planes=True), name="tiny-pdl1", task="pdl1", status="research")
-    file = folder / "site.toml"
-    file.write_text(
-        f'[storage]\nroot = "{folder / "root"}"\nmin_free_bytes = 0\n[inference]\nmodels = "{folder / "models"}"\n',
-        encoding="utf-8",
-    )
-    return file
-
-
-@pytest.fixture
-def three(tmp_path: Path) -> Path:
-    """A folder with three studies of three patients."""
-    for number in (1, 2, 3):
-        write_files(small_study(number), tmp_path / "in" / str(number))
-    return tmp_path / "in"
-
-
-def rows(ended: Ended, name: str) -> list[dict[str, str]]:
-    """Read a table of the cohort."""
-    return list(csv.DictReader(io.StringIO((ended.folder / name).read_text(encoding="utf-8"), newline="")))
-
-
-def arrays(ended: Ended) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the only study."""
-    (path,) = (ended.folder / "hyperimages").glob("*.npz")
-    with np.load(path) as held:
-        return {name: held[name] for name in held.files}
 
 
 class _Spy:
@@ -341,174 +294,6 @@ def test_an_image_with_burned_in_text_is_told_and_not_copied(tmp_path: Path, con
     assert len(list((ended.folder / "dicom").rglob("ct-*.dcm"))) == 7
 
 
-# --- interrupted ------------------------------------------------------------------------------------------------------
-
-
-def test_a_second_call_makes_nothing_again(three: Path, tmp_path: Path, config: Path, capsys: Capsys) -> None:
-    arguments = ("--from", three, "--config", config)
-    first = call(capsys, tmp_path / "out", *arguments)
-    made = {p: p.stat().st_ino for p in (tmp_path / "out" / "hyperimages").iterdir()}
-    before = first.files()
-    again = call(capsys, tmp_path / "out", *arguments)
-    assert {p: p.stat().st_ino for p in made} == made and again.files() == before
-
-
-def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(
-    three: Path, tmp_path: Path, config: Path, capsys: Capsys
-) -> None:
-    whole = call(capsys, tmp_path / "whole", "--from", three, "--config", config, "--dicom")
-    cut = tmp_path / "cut"
-    program = [
-        sys.executable,
-        "-m",
-        "egfr_dls",
-        "export-cohort",
-        "--from",
-        str(three),
-        "--config",
-        str(config),
-        "--dicom",
-    ]
-    process = subprocess.Popen([*program, "--out", str(cut)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    limit = time.monotonic() + 120
-    while not list((cut / "studies").glob("S*.json")) and time.monotonic() < limit and process.poll() is None:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert len(list((cut / "studies").glob("S*.json"))) >= 1 and not (cut / "cohort.json").exists()
-    (cut / "hyperimages" / ".new-left").write_bytes(b"half a file")
-    resumed = call(capsys, cut, "--from", three, "--config", config, "--dicom")
-    assert resumed.files() == whole.files()
-
-
-def test_a_full_disk_ends_it_with_a_sentence_and_the_next_call_goes_on(
-    three: Path, tmp_path: Path, config: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = call(capsys, tmp_path / "whole", "--from", three, "--config", config)
-    real = written_folder.write_atomically
-
-    def full(path: Path, data: bytes) -> None:
-        if len(list((tmp_path / "out" / "hyperimages").glob("S*.npz"))) == 2:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(path, data)
-
-    monkeypatch.setattr(written_folder, "write_atomically", full)
-    ended = call(capsys, tmp_path / "out", "--from", three, "--config", config)
-    assert ended.code == 1 and "No space left on device" in ended.err and "goes on" in ended.err
-    assert not (ended.folder / "cohort.json").exists()
-    monkeypatch.setattr(written_folder, "write_atomically", real)
-    assert call(capsys, tmp_path / "out", "--from", three, "--config", config).files() == whole.files()
-
-
-def test_a_file_that_was_changed_is_made_again(three: Path, tmp_path: Path, config: Path, capsys: Capsys) -> None:
-    first = call(capsys, tmp_path / "out", "--from", three, "--config", config)
-    before = first.files()
-    npz = next((first.folder / "hyperimages").glob("*.npz"))
-    npz.write_bytes(npz.read_bytes()[:-1])
-    assert call(capsys, tmp_path / "out", "--from", three, "--config", config).files() == before
-
-
-def test_a_study_whose_images_changed_is_made_again(tmp_path: Path, config: Path, capsys: Capsys) -> None:
-    folder = write_files(small_study(1), tmp_path / "in")
-    first = call(capsys, tmp_path / "out", "--from", folder, "--config", config)
-    images = arrays(first)["images"]
-    write_files(
-        [
-            *(deepcopy(ds) for ds in small_study(1) if ds.Modality != "CT"),
-            *_brighter(of_modality(small_study(1), "CT")),
-        ],
-        folder,
-    )
-    again = call(capsys, tmp_path / "out", "--from", folder, "--config", config)
-    assert again.code == 0 and not np.array_equal(arrays(again)["images"], images)
-
-
-def test_another_key_or_another_source_is_refused(tmp_path: Path, config: Path, capsys: Capsys) -> None:
-    """One patient under two names, or a cohort of which half the studies are unknown."""
-    one = write_files(small_study(1), tmp_path / "one")
-    other = write_files(small_study(2), tmp_path / "other")
-    call(capsys, tmp_path / "out", "--from", one, "--config", config)
-    ended = call(capsys, tmp_path / "out", "--from", one, "--config", config, "--key-file", tmp_path / "new.key")
-    assert ended.code == 2 and "another site key" in ended.err
-    ended = call(capsys, tmp_path / "out", "--from", other, "--config", config)
-    assert ended.code == 2 and "1 studies that are not in the source" in ended.err
-
-
-def test_a_folder_needs_no_configuration_and_keeps_its_key_beside_the_cohort(tmp_path: Path, capsys: Capsys) -> None:
-    folder = write_files(small_study(1), tmp_path / "in")
-    first = call(capsys, tmp_path / "out", "--from", folder)
-    assert first.code == 0 and (tmp_path / "out.key").stat().st_mode & 0o077 == 0
-    assert "a demonstration" in first.out
-    again = call(capsys, tmp_path / "again", "--from", folder, "--key-file", tmp_path / "out.key")
-    assert again.files() == first.files()
-    assert (tmp_path / "out.key").read_text().strip() not in str(first.files())
-
-
-def test_json_is_the_manifest(tmp_path: Path, config: Path, capsys: Capsys) -> None:
-    folder = write_files(small_study(1), tmp_path / "in")
-    ended = call(capsys, tmp_path / "out", "--from", folder, "--config", config, "--json")
-    assert json.loads(ended.out) == ended.manifest
-    assert ended.manifest["schema"] == "egfr-dls-cohort/1"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["--from", "nowhere"], 2, "does not exist"),
-        ([], 78, "storage"),
-    ],
-)
-def test_wrong_calls(tmp_path: Path, capsys: Capsys, arguments: list[str], code: int, said: str) -> None:
-    ended = call(capsys, tmp_path / "out", *arguments)
-    assert ended.code == code and said in ended.err
-
-
-# --- real data --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.shared_data
-@pytest.mark.dicom3tools
-def test_a_real_study_keeps_its_images_and_loses_its_header(
-    shared_data: Path, tmp_path: Path, config: Path, capsys: Capsys
-) -> None:
-    """ACRIN 042: its own region by the site's rule; the copies are analysed like the original, and valid where it was."""
-    folder = shared_data / "petct_lung_acrin042"
-    site = tmp_path / "site.toml"
-    site.write_text(config.read_text() + '[biomarkers.pet_ct_egfr]\nroi_label_pattern = "^pt_segment_1$"\n')
-    first = call(capsys, tmp_path / "a", "--from", folder, "--config", site, "--dicom")
-    assert first.code == 0, first.err
-    (copies,) = (first.folder / "dicom").iterdir()
-    again = call(capsys, tmp_path / "b", "--from", copies, "--config", config)
-    assert arrays(first)["images"].tobytes() == arrays(again)["images"].tobytes()
-    assert rows(first, "lesions.csv")[0]["suv_max"] == rows(again, "lesions.csv")[0]["suv_max"]
-    original = [dcmread(p, stop_before_pixels=True) for p in sorted(folder.rglob("*.dcm"))]
-    values = {str(ds.get(k, "")) for ds in original for k in ("PatientID", "PatientName", "StudyID", "AccessionNumber")}
-    values |= {str(ds.SOPInstanceUID) for ds in original} | {str(ds.StudyInstanceUID) for ds in original}
-    values |= {str(ds.get("InstitutionName", "")) for ds in original}
-    assert found_secrets(first.files(), sorted(v for v in values if len(v) > 4)) == []
-    errors = {p: _errors(p) for p in (folder / "CT_CT_IMAGES_858561", folder / "PT_PET_AC_081015")}
-    errors[folder] = _errors(*(p for p in folder.iterdir() if p.name.startswith("SEG_PT-Seg")))
-    for name, before in zip(("ct-0001.dcm", "pt-0001.dcm", "roi-0001.dcm"), errors.values(), strict=True):
-        assert _errors(copies / name) <= before, name
-
-
-@pytest.mark.shared_data
-@pytest.mark.filterwarnings("ignore:The value length")  # a StudyID of 18 characters
-def test_a_region_of_another_body_part_is_exported_as_it_would_be_scored(
-    shared_data: Path, tmp_path: Path, config: Path, capsys: Capsys
-) -> None:
-    ended = call(capsys, tmp_path / "out", "--from", shared_data / "pet_rtstruct_sts", "--config", config, "--dicom")
-    assert ended.code == 3, ended.err
-    codes = {row["code"] for row in rows(ended, "refused.csv")}
-    assert ended.manifest["counts"]["exported"] == 2 and codes == {"SERIES_MISSING"}  # STS_006 has no CT
-
-
-def _errors(*paths: Path) -> set[str]:
-    """Return what dciodvfy calls an error in a file, or in the first file of a folder."""
-    files = [path if path.is_file() else min(path.rglob("*.dcm")) for path in paths]
-    return {line for file in files for line in remarks(need("dciodvfy"), file) if line.startswith("Error")}
-
-
 def _without_origin(ended: Ended) -> dict[str, bytes]:
     """Return the files but for what tells a record's source: here the digests of another listener's bytes."""
     return {
@@ -516,14 +301,3 @@ def _without_origin(ended: Ended) -> dict[str, bytes]:
         for name, data in ended.files().items()
         if name != "cohort.json"
     }
-
-
-def _brighter(ct: Sequence[Dataset]) -> list[Dataset]:
-    changed = []
-    for ds, other in zip(ct, ct_slices(), strict=True):
-        copy = deepcopy(ds)
-        values = np.frombuffer(other.PixelData, "<u2").reshape(32, 32).copy()
-        values[::2] += 100
-        copy.PixelData = values.tobytes()
-        changed.append(copy)
-    return changed
