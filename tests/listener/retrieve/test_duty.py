@@ -21,6 +21,7 @@ from egfr_dls.listed_report import NotFetched, why_not_fetched
 from egfr_dls.settings_sections import Source
 from egfr_dls.study import StudyState
 from egfr_dls.uids import series_uid
+from listener.indexing import indexer
 from listener.retrieve.association import FIND, GET, MOVE
 from listener.retrieve.source import OWN_CLASSES
 from tests.builders import (
@@ -47,6 +48,12 @@ refused = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWa
 
 def source(port: int, **keys: Any) -> dict[str, Any]:
     return {"name": "pacs", "ae_title": AE_TITLE, "host": "127.0.0.1", "port": port, **keys}
+
+
+@pytest.fixture(autouse=True)
+def _quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the indexer, which is forked from here, look every moment instead of every two seconds."""
+    monkeypatch.setattr(indexer, "TICK_SECONDS", 0.2)
 
 
 @contextmanager
