@@ -22,6 +22,7 @@ from egfr_dls.settings_sections import Source
 from egfr_dls.study import StudyState
 from egfr_dls.uids import series_uid
 from listener.indexing import indexer
+from listener.retrieve import duty
 from listener.retrieve.association import FIND, GET, MOVE
 from listener.retrieve.source import OWN_CLASSES
 from tests.builders import (
@@ -52,8 +53,9 @@ def source(port: int, **keys: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the indexer, which is forked from here, look every moment instead of every two seconds."""
+    """Let indexer and duty, which are forked from here, look every moment instead of every second or two."""
     monkeypatch.setattr(indexer, "TICK_SECONDS", 0.2)
+    monkeypatch.setattr(duty, "POLL_SECONDS", 0.1)
 
 
 @contextmanager
